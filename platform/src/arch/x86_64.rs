@@ -1,0 +1,43 @@
+//! Registers and extended state of x86-64.
+
+/// The general registers, in the layout of `struct user_regs_struct` (`<sys/user.h>`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the names are the processor's")]
+pub struct Registers {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub orig_rax: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub eflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+    pub ds: u64,
+    pub es: u64,
+    pub fs: u64,
+    pub gs: u64,
+}
+
+/// Extended state in the layout of the XSAVE area, standard (not compacted) format; at least the 512 bytes of
+/// the legacy region, at most what `CPUID.0DH` gives for the enabled components.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FpuState {
+    /// The raw area.
+    pub area: Box<[u8]>,
+}

@@ -1,0 +1,22 @@
+//! The memory file, host files as memory, and copying that survives faults.
+//!
+//! Guests change their memory while the sentry reads it, so it is never seen through a Rust reference: all access
+//! goes through [`VolatileSlice`] and the functions of this module.
+
+use std::fmt::Debug;
+use std::os::fd::BorrowedFd;
+
+pub use vm_memory::VolatileSlice;
+
+/// Bytes in a page, on every processor that is supported.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// A host file whose pages can be mapped into guests and read and written by the sentry.
+pub trait BackingFile: Send + Sync + Debug {
+    /// The descriptor to map.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// The sentry's own view of `length` bytes from `offset`. The slice may be shorter than asked for, and is
+    /// empty only if `length` is zero. Access to it can fault (see the copy functions of this module).
+    fn view(&self, offset: u64, length: usize) -> std::io::Result<VolatileSlice<'_>>;
+}

@@ -1,0 +1,1 @@
+//! A user-space Linux kernel as a library.

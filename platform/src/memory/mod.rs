@@ -19,4 +19,10 @@ pub trait BackingFile: Send + Sync + Debug {
     /// The sentry's own view of `length` bytes from `offset`. The slice may be shorter than asked for, and is
     /// empty only if `length` is zero. Access to it can fault (see the copy functions of this module).
     fn view(&self, offset: u64, length: usize) -> std::io::Result<VolatileSlice<'_>>;
+
+    /// Adds one reference to each page of `range` (bytes, page-aligned). Files whose pages are not counted do nothing.
+    fn retain(&self, _range: std::ops::Range<u64>) {}
+
+    /// Gives one reference to each page of `range` back; pages without references are free for reuse.
+    fn release(&self, _range: std::ops::Range<u64>) {}
 }

@@ -1,0 +1,31 @@
+//! What a sandbox counts for its operator.
+
+use std::collections::BTreeMap;
+
+use crate::sync::{LockClass, Mutex};
+
+/// Counters of one sandbox.
+#[derive(Debug)]
+pub struct Statistics {
+    /// How often calls that are not implemented were made, by number.
+    unimplemented: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Self { unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()) }
+    }
+}
+
+impl Statistics {
+    /// Counts a call that is not implemented. Numbers that Linux does not know either are counted as one.
+    pub fn count_unimplemented(&self, number: u64) {
+        let known = bartizan_abi::Sysno::from_raw(number).map_or(u64::MAX, |_| number);
+        *self.unimplemented.lock().entry(known).or_insert(0) += 1;
+    }
+
+    /// The calls that were made but are not implemented, by number, with how often; `u64::MAX` stands for all unknown numbers.
+    pub fn unimplemented(&self) -> BTreeMap<u64, u64> {
+        self.unimplemented.lock().clone()
+    }
+}

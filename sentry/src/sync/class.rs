@@ -1,0 +1,62 @@
+//! The one order of all locks.
+
+/// What a lock guards. The variants stand in the order in which locks may be taken: a holder of one may take only
+/// those below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum LockClass {
+    /// Life and death of the sandbox: its state, its host-side waiters.
+    Sandbox,
+    /// `execve` of a thread group: held by the thread that execs while the others die.
+    Exec,
+    /// One rename at a time in a file system that has directories (`s_vfs_rename_mutex`).
+    Rename,
+    /// The offset of an open file description; held over reads and writes that move it.
+    FileOffset,
+    /// Entries of one directory; parents before children (`i_rwsem`).
+    Directory,
+    /// The mount tree of a namespace.
+    Mounts,
+    /// Epoll: one instance and the files that it watches.
+    Epoll,
+    /// Interest lists inside an epoll instance.
+    EpollReady,
+    /// The contents of an inode: data of a regular file, ring of a pipe.
+    InodeData,
+    /// Terminal state.
+    Terminal,
+    /// A file system's own state (names, numbers, counters), below the directory locks.
+    Filesystem,
+    /// Names of a dentry: its parent, its name, its children.
+    Dentry,
+    /// The process tree: parents, children, groups, sessions (`tasklist_lock`).
+    TaskTree,
+    /// Signal state of one thread group (`siglock`).
+    Signal,
+    /// What a task shares with `clone` flags: its descriptor table, file system context, credentials pointers.
+    TaskShared,
+    /// A descriptor table.
+    FdTable,
+    /// The working directory, root and umask of a group of tasks.
+    FsContext,
+    /// The areas of an address space (`mmap_lock`).
+    Mappings,
+    /// The pages that are in place in an address space.
+    Pages,
+    /// Who maps a file (`i_mmap_rwsem`).
+    MappingSet,
+    /// A page source's own index of pages.
+    PageIndex,
+    /// A futex bucket.
+    Futex,
+    /// Attributes of an inode: mode, owner, times, size.
+    Attributes,
+    /// Timers of the kernel.
+    Timers,
+    /// A small table of the kernel: uts names, limits, keys, statistics.
+    Table,
+    /// Who waits for something; nothing is taken below but the state of one sleeping thread.
+    WaitQueue,
+    /// State of one sleeping thread.
+    Parker,
+}

@@ -1,0 +1,12 @@
+//! System calls: one table, typed handlers, one file for each area of section 2 of the manual.
+//!
+//! A table line names a call, its handler and how complete it is. Dispatch, `--strace` and `docs/compat.md` are all
+//! made from it: the types of a handler's parameters say how a register is decoded and how it is shown.
+
+mod argument;
+mod dispatch;
+mod table;
+
+pub use argument::{Argument, IntoRegister, UserPath};
+pub use dispatch::dispatch;
+pub use table::{Entry, Support, entry};

@@ -1,0 +1,181 @@
+//! Open file descriptions, and what a file system has to implement for them.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bartizan_abi::{Errno, FallocateFlags, OpenFlags, PollEvents};
+
+use super::{DataSink, DataSource, DirectorySink, Inode, Path};
+use crate::SysResult;
+use crate::kernel::{Credentials, CurrentTask, WaitQueue};
+use crate::mm::{PageSource, UserAddr};
+use crate::sync::{LockClass, Mutex, MutexGuard};
+
+/// What is asked of [`InodeOps::open`](super::InodeOps::open).
+#[derive(Debug)]
+pub struct OpenRequest<'a> {
+    /// Access mode and status flags; creation flags are already done.
+    pub flags: OpenFlags,
+    /// Who opens.
+    pub credentials: &'a Credentials,
+    /// The task that opens; `None` when the host or the loader does.
+    pub task: Option<&'a CurrentTask>,
+    /// Under which path.
+    pub path: &'a Path,
+}
+
+/// An open file description (`struct file`): shared by all descriptors that were duplicated from it.
+#[derive(Debug)]
+pub struct File {
+    ops: Box<dyn FileOps>,
+    path: Path,
+    /// Access mode and status flags; the status flags change by `F_SETFL`.
+    flags: AtomicU32,
+    /// Position of the next read or write of a seekable file.
+    offset: Mutex<u64>,
+}
+
+impl File {
+    /// A description of `ops` opened with `flags` at `path`.
+    pub fn new(ops: Box<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<Self> {
+        Arc::new(Self { ops, path, flags: AtomicU32::new(flags.bits()), offset: Mutex::new(LockClass::FileOffset, 0) })
+    }
+
+    /// What it implements.
+    pub fn ops(&self) -> &dyn FileOps {
+        &*self.ops
+    }
+
+    /// Its implementation as the type `T`.
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        let ops: &dyn Any = &*self.ops;
+        ops.downcast_ref()
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The inode that it was opened on.
+    pub fn inode(&self) -> &Arc<Inode> {
+        self.path.inode()
+    }
+
+    /// Access mode and status flags.
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the status flags of `mask` (`F_SETFL`).
+    pub fn set_flags(&self, flags: OpenFlags, mask: OpenFlags) {
+        let _ = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+            Some((old & !mask.bits()) | (flags & mask).bits())
+        });
+    }
+
+    /// The position, locked for a read or write that moves it.
+    pub fn offset(&self) -> MutexGuard<'_, u64> {
+        self.offset.lock()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.ops.release();
+    }
+}
+
+/// What an open file does.
+///
+/// Reads and writes never block: what would block returns `EAGAIN`, and [`File`] waits on [`wait_queue`](Self::wait_queue) for
+/// [`poll`](Self::poll) to say that it is worth another try. Positions are absolute; streams ignore them.
+pub trait FileOps: Send + Sync + Debug + Any {
+    /// Whether the position means something: `lseek`, `pread` and `pwrite` work.
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    /// Reads from `offset` into `sink`; zero is the end.
+    fn read(&self, _file: &File, _sink: &mut dyn DataSink, _offset: u64) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes all that it can of `source` at `offset` (with `O_APPEND`, at the end) and returns how much that was and the
+    /// position behind it.
+    fn write(&self, _file: &File, _source: &mut dyn DataSource, _offset: u64) -> Result<Written, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// The new position for `SEEK_END`, `SEEK_DATA` and `SEEK_HOLE`; `SEEK_SET` and `SEEK_CUR` need nothing of the file. By default
+    /// the size is the end, and all of it is data.
+    fn seek_special(&self, file: &File, whence: SeekSpecial, offset: i64) -> Result<u64, Errno> {
+        super::seek_by_size(file.inode().attributes()?.size, whence, offset)
+    }
+
+    /// Gives the entries of a directory from position `offset` on; `.` and `..` included. Returns the position behind the last entry that
+    /// `sink` took.
+    fn read_directory(&self, _file: &File, _sink: &mut dyn DirectorySink, _offset: u64) -> Result<u64, Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// What can be done now without waiting.
+    fn poll(&self, _file: &File) -> PollEvents {
+        PollEvents::POLLIN | PollEvents::POLLOUT | PollEvents::POLLRDNORM | PollEvents::POLLWRNORM
+    }
+
+    /// Where changes of [`poll`](Self::poll) are told; `None` for files that are always ready (and that epoll refuses with `EPERM`).
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// `ioctl(2)`, beyond those that the VFS handles for all files. `ENOTTY` by default.
+    fn ioctl(&self, _file: &File, _task: &CurrentTask, _request: u32, _argument: UserAddr) -> SysResult<u64> {
+        Err(Errno::ENOTTY.into())
+    }
+
+    /// What `mmap` maps; `ENODEV` by default.
+    fn page_source(&self, _file: &File) -> Result<Arc<dyn PageSource>, Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// `fsync` and `fdatasync`.
+    fn sync(&self, _file: &File) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// `fallocate(2)`.
+    fn allocate(&self, _file: &File, _mode: FallocateFlags, _offset: u64, _length: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The description is gone: the last reference to it was given up. Takes no lock that a caller of `close` may hold.
+    fn release(&self) {}
+
+    /// What `/proc/[pid]/fdinfo` shows after `pos`, `flags`, `mnt_id` and `ino`.
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// How many bytes were taken.
+    pub count: usize,
+    /// The position behind them.
+    pub end: u64,
+}
+
+/// The positions that only the file knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeekSpecial {
+    /// Relative to the end.
+    End,
+    /// The next data from here.
+    Data,
+    /// The next hole from here.
+    Hole,
+}

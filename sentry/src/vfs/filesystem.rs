@@ -1,0 +1,81 @@
+//! File systems: the super block, and what one has to implement.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bartizan_abi::{DeviceNumber, Errno};
+
+use super::{FilesystemStatistics, FsStr, Inode};
+
+/// What a file system as a whole does.
+pub trait FilesystemOps: Send + Sync + Debug {
+    /// The type as `/proc/filesystems` and `mount(2)` name it.
+    fn type_name(&self) -> &'static str;
+
+    /// For how long the dentry cache may believe what it knows of this file system.
+    fn cache_policy(&self) -> CachePolicy {
+        CachePolicy::Always
+    }
+
+    /// Its size and use.
+    fn statistics(&self) -> Result<FilesystemStatistics, Errno>;
+
+    /// Its options as `/proc/mounts` shows them, without leading comma: `size=1024k,mode=755`.
+    fn options(&self) -> String {
+        String::new()
+    }
+
+    /// Writes everything back.
+    fn sync(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// Whether a cached dentry (also a negative one) is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// All changes go through this kernel.
+    Always,
+    /// Each use asks [`InodeOps::revalidate`](super::InodeOps::revalidate).
+    Revalidate,
+    /// Nothing is cached; each look-up asks the file system.
+    Never,
+}
+
+/// A mounted instance of a file system (`struct super_block`).
+#[derive(Debug)]
+pub struct Filesystem {
+    /// Number of this instance as `st_dev` shows it.
+    pub device: DeviceNumber,
+    /// Whether nothing in it may be changed, by whatever mount.
+    pub read_only: bool,
+    ops: Box<dyn FilesystemOps>,
+}
+
+impl Filesystem {
+    /// A new instance. `device` comes from [`Kernel::allocate_device`](crate::kernel::Kernel::allocate_device).
+    pub fn new(device: DeviceNumber, read_only: bool, ops: Box<dyn FilesystemOps>) -> Arc<Self> {
+        Arc::new(Self { device, read_only, ops })
+    }
+
+    /// What it implements.
+    pub fn ops(&self) -> &dyn FilesystemOps {
+        &*self.ops
+    }
+}
+
+/// Receives the entries of a directory, one after the other.
+pub trait DirectorySink {
+    /// Takes one entry. `next_offset` is the position from which a later call goes on behind it.
+    /// Returns whether there was room; if not, the entry must be given again at the next call.
+    fn entry(&mut self, name: &FsStr, inode: u64, kind: bartizan_abi::FileType, next_offset: u64) -> bool;
+}
+
+/// A root inode with its file system, ready to be mounted.
+#[derive(Debug, Clone)]
+pub struct FilesystemRoot {
+    /// The instance.
+    pub filesystem: Arc<Filesystem>,
+    /// Its root directory (or single file).
+    pub inode: Arc<Inode>,
+}

@@ -1,0 +1,207 @@
+//! Inodes, and what a file system has to implement for them.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bartizan_abi::{Errno, FileType, RenameFlags};
+
+use super::{
+    AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path,
+};
+use crate::kernel::CurrentTask;
+
+/// A file, directory, link or device of a file system.
+#[derive(Debug)]
+pub struct Inode {
+    number: u64,
+    kind: FileType,
+    filesystem: Arc<Filesystem>,
+    ops: Box<dyn InodeOps>,
+    /// State that the VFS keeps for the few inodes that need it: FIFO ends, advisory locks, bound sockets.
+    extra: std::sync::OnceLock<Box<super::InodeExtra>>,
+}
+
+impl Inode {
+    /// A new inode with `number`, unique in `filesystem`.
+    pub fn new(number: u64, kind: FileType, filesystem: Arc<Filesystem>, ops: Box<dyn InodeOps>) -> Arc<Self> {
+        Arc::new(Self { number, kind, filesystem, ops, extra: std::sync::OnceLock::new() })
+    }
+
+    /// The inode number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The type of file; it never changes.
+    pub fn kind(&self) -> FileType {
+        self.kind
+    }
+
+    /// Where it belongs.
+    pub fn filesystem(&self) -> &Arc<Filesystem> {
+        &self.filesystem
+    }
+
+    /// What it implements.
+    pub fn ops(&self) -> &dyn InodeOps {
+        &*self.ops
+    }
+
+    /// Its implementation as the type `T` of the file system that made it.
+    pub fn downcast<T: InodeOps>(&self) -> Option<&T> {
+        let ops: &dyn Any = &*self.ops;
+        ops.downcast_ref()
+    }
+
+    /// The state that the VFS keeps for it, made at first use.
+    pub fn extra(&self) -> &super::InodeExtra {
+        self.extra.get_or_init(Box::default)
+    }
+
+    /// The state that the VFS keeps for it, if there is any.
+    pub fn existing_extra(&self) -> Option<&super::InodeExtra> {
+        self.extra.get().map(|extra| &**extra)
+    }
+
+    /// What `stat` tells.
+    pub fn attributes(&self) -> Result<Attributes, Errno> {
+        self.ops.attributes(self)
+    }
+}
+
+/// What an inode does. The VFS has checked permissions, types and read-only mounts before it calls any of these; names are not
+/// empty, not `.` or `..`, at most [`NAME_MAX`](super::NAME_MAX) bytes, without `/`. Methods that change a directory are called with that directory's lock
+/// (class `Directory`) held by the VFS.
+pub trait InodeOps: Send + Sync + Debug + Any {
+    /// What `stat` tells.
+    fn attributes(&self, inode: &Inode) -> Result<Attributes, Errno>;
+
+    /// `chmod`, `chown`, `truncate`, `utimensat`. `EPERM` by default.
+    fn set_attributes(&self, _inode: &Inode, _changes: &AttributeChanges) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Opens a regular file, directory or device. FIFOs, sockets and device numbers are handled by the VFS.
+    fn open(&self, inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno>;
+
+    /// The entry `name`; `ENOENT` if there is none.
+    fn lookup(&self, _directory: &Arc<Inode>, _name: &FsStr) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Whether a cached entry is still right; `child` is `None` for a cached absence. Asked under [`CachePolicy::Revalidate`](super::CachePolicy::Revalidate).
+    fn revalidate(&self, _directory: &Arc<Inode>, _name: &FsStr, _child: Option<&Arc<Inode>>) -> bool {
+        true
+    }
+
+    /// Makes a regular file, FIFO, socket or device node.
+    fn create(&self, _directory: &Arc<Inode>, _name: &FsStr, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Makes a regular file without a name (`O_TMPFILE`).
+    fn create_unnamed(&self, _directory: &Arc<Inode>, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Makes a directory.
+    fn make_directory(&self, _directory: &Arc<Inode>, _name: &FsStr, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Makes a symbolic link to `target`.
+    fn make_symlink(
+        &self,
+        _directory: &Arc<Inode>,
+        _name: &FsStr,
+        _target: &FsStr,
+        _node: &NewNode,
+    ) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Makes `name` another name of `target`, an inode of this file system that is no directory.
+    fn link(&self, _directory: &Arc<Inode>, _name: &FsStr, _target: &Arc<Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Removes `name`, which is `target` and no directory.
+    fn unlink(&self, _directory: &Arc<Inode>, _name: &FsStr, _target: &Arc<Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Removes the directory `name`, which is `target`; `ENOTEMPTY` if it has entries.
+    fn remove_directory(&self, _directory: &Arc<Inode>, _name: &FsStr, _target: &Arc<Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Moves `source` from `self` to `rename.new_directory`.
+    fn rename(&self, _rename: &Rename<'_>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Where a symbolic link leads. `task` is the reader, for `/proc/self`.
+    fn read_link(&self, _inode: &Inode, _task: Option<&CurrentTask>) -> Result<LinkTarget, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// The value of the extended attribute `name`; `ENODATA` if there is none.
+    fn get_xattr(&self, _inode: &Inode, _name: &FsStr) -> Result<Vec<u8>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets the extended attribute `name`.
+    fn set_xattr(
+        &self,
+        _inode: &Inode,
+        _name: &FsStr,
+        _value: &[u8],
+        _flags: bartizan_abi::XattrFlags,
+    ) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The names of all extended attributes.
+    fn list_xattr(&self, _inode: &Inode) -> Result<Vec<FsString>, Errno> {
+        Ok(Vec::new())
+    }
+
+    /// Removes the extended attribute `name`; `ENODATA` if there is none.
+    fn remove_xattr(&self, _inode: &Inode, _name: &FsStr) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// One rename, checked by the VFS.
+#[derive(Debug)]
+pub struct Rename<'a> {
+    /// The directory that holds the source.
+    pub old_directory: &'a Arc<Inode>,
+    /// Its name there.
+    pub old_name: &'a FsStr,
+    /// What is moved.
+    pub source: &'a Arc<Inode>,
+    /// Where it goes.
+    pub new_directory: &'a Arc<Inode>,
+    /// Its name there.
+    pub new_name: &'a FsStr,
+    /// What has that name now, if anything.
+    pub target: Option<&'a Arc<Inode>>,
+    /// `RENAME_NOREPLACE` (already checked) and `RENAME_EXCHANGE`.
+    pub flags: RenameFlags,
+}
+
+/// Where a symbolic link leads.
+#[derive(Debug, Clone)]
+pub enum LinkTarget {
+    /// To a path, to be walked from the link's directory.
+    Text(FsString),
+    /// To an object itself (`/proc/self/fd/3`), whatever its name; `text` is what `readlink` shows.
+    Object {
+        /// Where the walk goes on.
+        path: Path,
+        /// What `readlink(2)` returns.
+        text: FsString,
+    },
+}

@@ -1,0 +1,53 @@
+//! The virtual file system, in the shape that Linux has.
+//!
+//! - [`Filesystem`] is a mounted instance, [`Inode`] a file of it, [`Dentry`] a name in the one dentry cache;
+//! - [`Mount`] places a file system in the tree of a [`MountNamespace`]; [`Path`] is a mount with a dentry;
+//! - [`File`] is an open file description, [`FdTable`] the descriptors of a process, [`FsContext`] its working
+//!   directory, root and umask.
+//!
+//! A file system implements [`FilesystemOps`], [`InodeOps`] and [`FileOps`]; all of them have defaults.
+
+mod dentry;
+mod fd_table;
+mod file;
+mod filesystem;
+mod fs_context;
+mod inode;
+mod inode_extra;
+mod io;
+mod mount;
+mod types;
+
+pub use dentry::Dentry;
+pub use fd_table::{FdFlags, FdNumber, FdTable};
+pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
+pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
+pub use fs_context::FsContext;
+pub use inode::{Inode, InodeOps, LinkTarget, Rename};
+pub use inode_extra::InodeExtra;
+pub use io::{DataSink, DataSource, SliceSink, SliceSource};
+pub use mount::{Mount, MountFlags, MountNamespace, Path};
+pub use types::{
+    AttributeChanges, Attributes, FilesystemStatistics, FsStr, FsString, NAME_MAX, NewNode, PATH_MAX,
+};
+
+use bartizan_abi::Errno;
+
+/// The answer to a [`SeekSpecial`] for a file that is all data and `size` bytes long.
+///
+/// # Errors
+/// `ENXIO` for data or a hole sought at or behind the end, `EINVAL` for a position before the start.
+pub fn seek_by_size(size: u64, whence: SeekSpecial, offset: i64) -> Result<u64, Errno> {
+    match whence {
+        SeekSpecial::End => size
+            .checked_add_signed(offset)
+            .filter(|&position| i64::try_from(position).is_ok())
+            .ok_or(Errno::EINVAL),
+        SeekSpecial::Data | SeekSpecial::Hole => match u64::try_from(offset) {
+            Ok(offset) if offset < size => {
+                Ok(if whence == SeekSpecial::Data { offset } else { size })
+            }
+            _ => Err(Errno::ENXIO),
+        },
+    }
+}

@@ -1,1 +1,27 @@
-//! The Linux ABI as data.
+//! The Linux ABI of x86-64 as data: error numbers, flags, structures and numbers, without behaviour.
+//!
+//! Names are those of the manual pages and of the uapi headers, so that a search for `O_CREAT` finds it. Flags are
+//! `bitflags` types: use `from_bits` on what a guest passes, and `iter_names` to print them. C enumerations are Rust
+//! enumerations whose `TryFrom` answers `EINVAL`. Structures are plain bytes without padding (`zerocopy`), so that any
+//! bytes of a guest are a valid value and none of the host's memory leaks out; raw numbers in them are decoded by
+//! whoever uses them. An item's `u64` that is an address is the guest's, never a host pointer.
+
+#![expect(
+    missing_debug_implementations,
+    reason = "the types that zerocopy's KnownLayout derive adds lack it"
+)]
+
+mod errno;
+mod macros;
+mod number;
+
+pub mod fs;
+pub mod time;
+
+pub use errno::Errno;
+pub use fs::{
+    AT_FDCWD, AtFlags, DeviceNumber, FileMode, FileType, Iovec, MAX_RW_COUNT, NAME_MAX, OpenFlags, PATH_MAX,
+    Stat, Statfs, Statx, Whence,
+};
+pub use number::Sysno;
+pub use time::{ClockId, Itimerspec, Itimerval, Timespec, Timeval};

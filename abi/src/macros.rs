@@ -1,0 +1,85 @@
+//! How this crate declares structures and lists of constants.
+
+/// Declares `#[repr(C)]` structures without padding that may be copied from and to guests as bytes, each followed by
+/// its size in bytes, which the compiler checks.
+macro_rules! abi_structs {
+    ($(
+        $(#[$attribute:meta])*
+        pub struct $name:ident: $size:literal {
+            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty),* $(,)?
+        }
+    )*) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$field_attribute])* pub $field: $type),*
+        }
+
+        const _: () = assert!(size_of::<$name>() == $size);
+
+        impl Default for $name {
+            fn default() -> Self {
+                zerocopy::FromZeros::new_zeroed()
+            }
+        }
+    )*};
+}
+
+/// Declares a C enumeration: a Rust enumeration with the Linux names, `from_raw`, `raw`, `name` and `TryFrom`, whose
+/// error is `EINVAL`.
+macro_rules! abi_enum {
+    (
+        $(#[$attribute:meta])*
+        pub enum $name:ident: $raw:ty {
+            $($(#[$variant_attribute:meta])* $variant:ident = $value:expr),* $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(non_camel_case_types, reason = "the names are those of Linux")]
+        #[repr($raw)]
+        pub enum $name {
+            $($(#[$variant_attribute])* $variant = $value),*
+        }
+
+        impl $name {
+            /// All values, in the order of the header.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The value with this number, if there is one.
+            pub const fn from_raw(raw: $raw) -> Option<Self> {
+                $(if raw == $value { return Some(Self::$variant); })*
+                None
+            }
+
+            /// The number that crosses the boundary.
+            pub const fn raw(self) -> $raw {
+                self as $raw
+            }
+
+            /// The name that Linux gives it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),* }
+            }
+        }
+
+        impl TryFrom<$raw> for $name {
+            type Error = $crate::Errno;
+
+            fn try_from(raw: $raw) -> Result<Self, Self::Error> {
+                Self::from_raw(raw).ok_or($crate::Errno::EINVAL)
+            }
+        }
+    };
+}
+
+/// Declares constants of one type, documented by one line each.
+macro_rules! abi_consts {
+    ($type:ty; $($(#[$attribute:meta])* $name:ident = $value:expr;)*) => {
+        $($(#[$attribute])* pub const $name: $type = $value;)*
+    };
+}
+
+pub(crate) use {abi_consts, abi_enum, abi_structs};

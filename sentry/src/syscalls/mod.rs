@@ -4,9 +4,12 @@
 //! made from it: the types of a handler's parameters say how a register is decoded and how it is shown.
 
 mod argument;
+mod compatibility;
 mod dispatch;
 mod table;
+pub mod trace;
 
 pub use argument::{Argument, IntoRegister, UserPath};
+pub use compatibility::compatibility_page;
 pub use dispatch::dispatch;
 pub use table::{Entry, Support, entry};

@@ -16,12 +16,13 @@ mod macros;
 mod number;
 
 pub mod fs;
+pub mod io;
+pub mod process;
 pub mod time;
 
 pub use errno::Errno;
-pub use fs::{
-    AT_FDCWD, AtFlags, DeviceNumber, FileMode, FileType, Iovec, MAX_RW_COUNT, NAME_MAX, OpenFlags, PATH_MAX,
-    Stat, Statfs, Statx, Whence,
-};
+pub use fs::*;
+pub use io::*;
 pub use number::Sysno;
-pub use time::{ClockId, Itimerspec, Itimerval, Timespec, Timeval};
+pub use process::*;
+pub use time::*;

@@ -82,4 +82,62 @@ macro_rules! abi_consts {
     };
 }
 
-pub(crate) use {abi_consts, abi_enum, abi_structs};
+/// Declares constants of one type whose names say all, as the manual page that the first argument names has them.
+macro_rules! abi_named_consts {
+    ($page:literal, $type:ty; $($name:ident = $value:expr),* $(,)?) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "`: ", $page, ".")]
+            pub const $name: $type = $value;
+        )*
+    };
+}
+
+/// Declares a `bitflags` type whose flags' names say all.
+macro_rules! abi_named_flags {
+    (
+        $(#[$attribute:meta])*
+        pub struct $struct:ident: $type:ty {
+            $($name:ident = $value:expr),* $(,)?
+        }
+    ) => {
+        bitflags::bitflags! {
+            $(#[$attribute])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+            pub struct $struct: $type {
+                $(
+                    #[doc = concat!("`", stringify!($name), "`.")]
+                    const $name = $value;
+                )*
+            }
+        }
+    };
+}
+
+/// Declares a structure around a number that may hold values without a name: `name` knows those that have one.
+macro_rules! abi_open_enum {
+    (
+        $(#[$attribute:meta])*
+        pub struct $struct:ident: $type:ty {
+            $($name:ident = $value:expr),* $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $struct(pub $type);
+
+        impl $struct {
+            $(
+                #[doc = concat!("`", stringify!($name), "`.")]
+                pub const $name: Self = Self($value);
+            )*
+
+            /// The name that Linux gives it, if it has one.
+            pub const fn name(self) -> Option<&'static str> {
+                $(if self.0 == $value { return Some(stringify!($name)); })*
+                None
+            }
+        }
+    };
+}
+
+pub(crate) use {abi_consts, abi_enum, abi_named_consts, abi_named_flags, abi_open_enum, abi_structs};

@@ -6,23 +6,26 @@
 //! bytes of a guest are a valid value and none of the host's memory leaks out; raw numbers in them are decoded by
 //! whoever uses them. An item's `u64` that is an address is the guest's, never a host pointer.
 
-#![expect(
-    missing_debug_implementations,
-    reason = "the types that zerocopy's KnownLayout derive adds lack it"
-)]
-
 mod errno;
 mod macros;
 mod number;
 
+pub mod arch;
+pub mod elf;
 pub mod fs;
 pub mod io;
+pub mod ipc;
+pub mod memory;
 pub mod process;
+pub mod signal;
+pub mod socket;
 pub mod time;
 
 pub use errno::Errno;
 pub use fs::*;
 pub use io::*;
+pub use memory::*;
 pub use number::Sysno;
 pub use process::*;
+pub use signal::*;
 pub use time::*;

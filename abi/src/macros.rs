@@ -5,16 +5,16 @@
 macro_rules! abi_structs {
     ($(
         $(#[$attribute:meta])*
-        pub struct $name:ident: $size:literal {
-            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty),* $(,)?
+        $visibility:vis struct $name:ident: $size:literal {
+            $($(#[$field_attribute:meta])* $field_visibility:vis $field:ident: $type:ty),* $(,)?
         }
     )*) => {$(
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
         #[repr(C)]
-        pub struct $name {
-            $($(#[$field_attribute])* pub $field: $type),*
+        $visibility struct $name {
+            $($(#[$field_attribute])* $field_visibility $field: $type),*
         }
 
         const _: () = assert!(size_of::<$name>() == $size);

@@ -2,10 +2,29 @@
 //!
 //! Guests change their memory while the sentry reads it, so it is never seen through a Rust reference: all access
 //! goes through [`VolatileSlice`] and the functions of this module.
+//!
+//! Locks: the one of a [`MemoryFile`] and the one of a [`HostFile`] are leaves; nothing is called under them but
+//! the host's `mmap`.
+
+mod access;
+mod copy;
+mod fault_handler;
+mod frames;
+mod host_file;
+mod mapping;
+mod memory_file;
+mod transfer;
 
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 
+pub use access::{
+    AccessError, compare_exchange_u32, compare_exchange_u64, copy, fetch_update_u32, load_u32, load_u64,
+    read, store_u32, store_u64, write, zero,
+};
+pub use host_file::HostFile;
+pub use memory_file::{MemoryFile, OutOfMemory};
+pub use transfer::{read_from_descriptor, write_to_descriptor};
 pub use vm_memory::VolatileSlice;
 
 /// Bytes in a page, on every processor that is supported.

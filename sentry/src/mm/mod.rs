@@ -1,15 +1,32 @@
 //! Memory of guest processes: what is mapped, what is in place, and how the kernel reads and writes it.
+//!
+//! A [`MemoryManager`] is an address space. It keeps two maps over addresses: the *areas* that the guest asked for
+//! (`mappings`), and the *pages* that are in place behind them (`pages`). A page fault, of the guest or of the
+//! sentry's own access, turns areas into pages (`fault`); everything else takes pages away again or changes how they
+//! may be used. Locks: `Mappings`, then `Pages`, then what a [`PageSource`] takes.
 
+mod access;
+mod area;
+mod fault;
+mod fork;
+mod interval_map;
+mod limits;
+mod manager;
+mod map;
+mod mapping_set;
+mod mappings;
+mod pages;
 mod source;
 mod user;
+mod user_buffers;
 
+pub use area::{AreaFlags, access_of};
+pub use fault::FaultOutcome;
+pub use limits::{LockPrivilege, MemoryLimits};
+pub use manager::MemoryManager;
+pub use map::{MapBacking, MapPlacement, MapPopulate, MapRequest};
+pub use mapping_set::{MappingSet, PrivateCopies};
+pub use mappings::{Layout, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, Totals};
 pub use source::{PageError, PageRun, PageSource};
 pub use user::{UserAddr, UserPtr, UserSlice};
-
-/// Who maps a file.
-#[derive(Debug, Default)]
-pub struct MappingSet {}
-
-/// The address space of a process (`struct mm_struct`).
-#[derive(Debug)]
-pub struct MemoryManager {}
+pub use user_buffers::UserBuffers;

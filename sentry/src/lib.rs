@@ -5,6 +5,7 @@
 
 mod error;
 pub mod kernel;
+pub mod loader;
 pub mod mm;
 pub mod sync;
 pub mod syscalls;

@@ -1,0 +1,3 @@
+//! Turns an executable file into a process image.
+
+pub mod vdso;

@@ -10,9 +10,11 @@
 //!
 //! 1. **One context, one thread.** A [`Context`] is made, used and dropped on one host thread.
 //! 2. **Nothing runs by itself.** Guest code runs only inside [`Context::switch`], on behalf of that context.
-//! 3. **Registers in, registers out.** `switch` loads all of [`Registers`], and stores all of them before it
+//! 3. **Registers in, registers out.** `switch` loads all of [`Registers`], and stores them before it
 //!    returns. On [`Exit::Syscall`] the instruction pointer is behind the system call instruction, `orig_rax`
-//!    holds the number and `rax` is `-ENOSYS`; no platform restarts a call by itself.
+//!    holds the number and `rax` is `-ENOSYS`; no platform restarts a call by itself. A platform may then store only what the call itself
+//!    shows: `orig_rax`, `rax`, the six argument registers, `rip` and `rcx`. [`Context::complete_registers`] fetches the others, and has to be
+//!    called before anything but `rax` is changed, unless all registers are.
 //! 4. **No host call by the guest.** Whatever instruction the guest executes, the host kernel performs no system
 //!    call on its behalf.
 //! 5. **Mappings are queued.** [`AddressSpace::map`], [`AddressSpace::unmap`] and [`AddressSpace::protect`] take
@@ -36,6 +38,7 @@
 
 pub mod arch;
 pub mod memory;
+pub mod systrap;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -154,6 +157,14 @@ pub trait Context: Debug {
         space: &Arc<dyn AddressSpace>,
         registers: &mut Registers,
     ) -> Result<Exit, PlatformError>;
+
+    /// Fetches the registers that the last [`switch`](Self::switch) left out; `registers` is what it stored, with any `rax`, which is kept.
+    ///
+    /// # Errors
+    /// [`PlatformError::Died`] as for `switch`.
+    fn complete_registers(&mut self, _registers: &mut Registers) -> Result<(), PlatformError> {
+        Ok(())
+    }
 
     /// A handle with which any thread can make this context leave guest code.
     fn interrupter(&self) -> Arc<dyn Interrupter>;

@@ -45,6 +45,28 @@ pub struct Attributes {
     pub created: Option<Timespec>,
 }
 
+impl Attributes {
+    /// Attributes of an empty file of `kind` with permission bits `mode`, one link, owned by root, with all times at the epoch.
+    pub fn new(kind: FileType, mode: FileMode) -> Self {
+        let epoch = Timespec::default();
+        Self {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            links: 1,
+            size: 0,
+            blocks: 0,
+            block_size: 4096,
+            device: DeviceNumber::default(),
+            accessed: epoch,
+            modified: epoch,
+            changed: epoch,
+            created: None,
+        }
+    }
+}
+
 /// What `chmod`, `chown`, `truncate` and `utimensat` change. Fields that are `None` stay as they are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AttributeChanges {

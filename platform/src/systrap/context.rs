@@ -1,0 +1,198 @@
+//! What runs guest code for one task thread.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::address_space::SystrapAddressSpace;
+use super::frame::initial_fpu;
+use super::guest_thread::GuestThread;
+use crate::arch::FpuState;
+use crate::{AddressSpace, Context, Exit, Interrupter, PlatformError, Registers};
+
+/// A context of this platform: at any time it uses at most one thread of one stub.
+#[derive(Debug)]
+pub struct SystrapContext {
+    current: Option<Current>,
+    /// Extended state to be loaded before guest code runs.
+    pending_fpu: Option<FpuState>,
+    interrupter: Arc<SystrapInterrupter>,
+}
+
+/// The thread that runs guest code for this context.
+#[derive(Debug)]
+struct Current {
+    space: Arc<dyn AddressSpace>,
+    thread: GuestThread,
+    /// The registers as they were handed out; what differs at the next switch was changed by the sentry.
+    handed_out: Registers,
+    /// Whether only the registers of a call are known.
+    partial: bool,
+}
+
+/// Tells which thread to kick.
+#[derive(Debug, Default)]
+struct SystrapInterrupter {
+    pending: AtomicBool,
+    /// Process id in the upper, thread id in the lower half; 0 while no guest code runs.
+    target: AtomicU64,
+}
+
+impl SystrapContext {
+    /// A context with the FPU in its initial state.
+    pub fn new() -> Self {
+        Self { current: None, pending_fpu: Some(initial_fpu()), interrupter: Arc::default() }
+    }
+
+    /// Gives the current thread back to its address space.
+    fn release(&mut self) {
+        if let Some(Current { space, thread, .. }) = self.current.take()
+            && let Some(space) = downcast(&space)
+        {
+            space.give_back(thread);
+        }
+    }
+
+    /// Makes the current thread one of `space`.
+    fn enter(&mut self, space: &Arc<dyn AddressSpace>) -> Result<(), PlatformError> {
+        if self.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.space, space)) {
+            return Ok(());
+        }
+        if self.pending_fpu.is_none() {
+            self.pending_fpu = Some(self.save_fpu()?);
+        }
+        self.release();
+        let systrap = downcast(space).ok_or_else(foreign)?;
+        let thread = systrap
+            .take_thread()
+            .map_err(|source| PlatformError::Exhausted { what: "a thread for guest code", source })?;
+        self.current = Some(Current {
+            space: Arc::clone(space),
+            thread,
+            handed_out: Registers::default(),
+            partial: false,
+        });
+        Ok(())
+    }
+
+    /// Runs guest code until the thread stands still.
+    fn run(&mut self, registers: &mut Registers) -> Result<Exit, PlatformError> {
+        let Some(current) = &mut self.current else { return Err(foreign()) };
+        let fpu = self.pending_fpu.take();
+        let only_result = *registers == Registers { rax: registers.rax, ..current.handed_out };
+        if fpu.is_none() && current.partial && only_result {
+            if let Some(exit) = current.thread.answer(registers.rax, registers)? {
+                return Ok(exit);
+            }
+        } else if current.partial && only_result {
+            // The rest of the registers is still only in the thread.
+            let result = registers.rax;
+            *registers = current.thread.registers()?;
+            registers.rax = result;
+        }
+        current.thread.run(registers, fpu.as_ref())
+    }
+}
+
+/// The error for an address space of another platform: a bug of the sentry.
+fn foreign() -> PlatformError {
+    PlatformError::Unavailable {
+        platform: "systrap",
+        reason: "the address space is another platform's".to_owned(),
+    }
+}
+
+fn downcast(space: &Arc<dyn AddressSpace>) -> Option<&SystrapAddressSpace> {
+    let space: &dyn Any = &**space;
+    space.downcast_ref()
+}
+
+impl Context for SystrapContext {
+    fn switch(
+        &mut self,
+        space: &Arc<dyn AddressSpace>,
+        registers: &mut Registers,
+    ) -> Result<Exit, PlatformError> {
+        self.enter(space)?;
+        downcast(space).ok_or_else(foreign)?.apply()?;
+        let ids = self.current.as_ref().map_or((0, 0), |current| current.thread.ids());
+        self.interrupter.target.store(pack(ids), Ordering::SeqCst);
+        if self.interrupter.pending.swap(false, Ordering::SeqCst) {
+            self.interrupter.target.store(0, Ordering::SeqCst);
+            return Ok(Exit::Interrupted);
+        }
+        let exit = self.run(registers);
+        self.interrupter.target.store(0, Ordering::SeqCst);
+        if matches!(exit, Ok(Exit::Interrupted)) {
+            self.interrupter.pending.store(false, Ordering::SeqCst);
+        }
+        if let Some(current) = &mut self.current {
+            current.handed_out = *registers;
+            current.partial = current.thread.is_in_call();
+        }
+        exit
+    }
+
+    fn complete_registers(&mut self, registers: &mut Registers) -> Result<(), PlatformError> {
+        if let Some(current) = &mut self.current
+            && current.partial
+        {
+            let result = registers.rax;
+            *registers = current.thread.registers()?;
+            registers.rax = result;
+            current.handed_out = *registers;
+            current.partial = false;
+        }
+        Ok(())
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupter> {
+        Arc::clone(&self.interrupter) as Arc<dyn Interrupter>
+    }
+
+    fn save_fpu(&mut self) -> Result<FpuState, PlatformError> {
+        match (&self.pending_fpu, &mut self.current) {
+            (Some(pending), _) => Ok(pending.clone()),
+            (None, None) => Ok(initial_fpu()),
+            (None, Some(current)) => {
+                if current.partial {
+                    current.handed_out =
+                        Registers { rax: current.handed_out.rax, ..current.thread.registers()? };
+                }
+                current.thread.fpu()
+            }
+        }
+    }
+
+    fn load_fpu(&mut self, state: &FpuState) -> Result<(), PlatformError> {
+        self.pending_fpu = Some(state.clone());
+        Ok(())
+    }
+
+    fn leave(&mut self, space: &Arc<dyn AddressSpace>) {
+        if self.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.space, space)) {
+            self.release();
+            self.pending_fpu.get_or_insert_with(initial_fpu);
+        }
+    }
+}
+
+impl Drop for SystrapContext {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn pack((process, thread): (i32, i32)) -> u64 {
+    u64::from(process.cast_unsigned()) << 32 | u64::from(thread.cast_unsigned())
+}
+
+impl Interrupter for SystrapInterrupter {
+    fn interrupt(&self) {
+        self.pending.store(true, Ordering::SeqCst);
+        let target = self.target.load(Ordering::SeqCst);
+        if target != 0 {
+            super::kick((((target >> 32) as u32).cast_signed(), (target as u32).cast_signed()));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Where things are in a stub's address space, above all that a guest can map.
+//!
+//! ```text
+//! BASE      code       read, execute  the stub's code and constants (`stub.rs`); the same for all
+//! +4 KiB    orders     read           what the sentry asks of mapper and spawner; written by the sentry alone
+//! +8 KiB    scratch    private        where the seed reads its orders; means nothing once a guest runs
+//! +1 MiB    areas      read, write    one for each guest thread: its signal stack with its registers
+//! END
+//! ```
+//!
+//! Guest code can read all of it, jump anywhere into the code and write to scratch and areas. See `mod.rs` for why that gains it nothing.
+
+/// Where the stub's region starts: the end of the guest's addresses.
+pub const BASE: u64 = 0x7fff_c000_0000;
+/// Where the stub's region ends.
+pub const END: u64 = 0x7fff_e000_0000;
+/// The end of user addresses with four-level page tables (`TASK_SIZE`).
+pub const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+/// The lowest address that guests may map (`vm.mmap_min_addr`).
+pub const LOWEST: u64 = 0x1_0000;
+
+/// Bytes in the code, orders and scratch page each.
+pub const PAGE: u64 = 4096;
+/// The page of orders.
+pub const ORDERS: u64 = BASE + PAGE;
+/// The scratch page.
+pub const SCRATCH: u64 = BASE + 2 * PAGE;
+/// The first area.
+pub const AREAS: u64 = BASE + 0x10_0000;
+/// Bytes in an area; areas are aligned to their size. The signal frame with all of AMX fits four times.
+pub const AREA_SIZE: u64 = 0x1_0000;
+/// How many areas, and so guest threads, there are in an address space.
+pub const AREA_COUNT: u64 = 4096;
+/// Bytes in the file that backs orders (its first page) and areas.
+pub const CONTROL_SIZE: u64 = PAGE + AREA_COUNT * AREA_SIZE;
+
+/// Offsets in an area's header; the signal stack is the rest.
+pub mod area {
+    /// `stack_t` for `sigaltstack(2)`.
+    pub const STACK: u64 = 0x00;
+    /// FS base while the thread is in its handler.
+    pub const FS_BASE: u64 = 0x20;
+    /// GS base while the thread is in its handler.
+    pub const GS_BASE: u64 = 0x28;
+    /// Where a mapper leaves the number of its listener, before any guest code runs.
+    pub const LISTENER: u64 = 0x30;
+    /// Where the signal stack starts.
+    pub const STACK_START: u64 = 0x100;
+}
+
+/// Offsets in the page of orders.
+pub mod orders {
+    /// What the spawner makes: 0 a guest thread, 1 a mapper.
+    pub const SPAWN_KIND: u64 = 0x00;
+    /// The address of the new thread's area.
+    pub const SPAWN_AREA: u64 = 0x08;
+    /// The mapper's operations: number and six arguments of each, as 64-bit words.
+    pub const OPERATIONS: u64 = 0x40;
+    /// Bytes of one operation.
+    pub const OPERATION_SIZE: u64 = 56;
+    /// How many operations fit.
+    pub const CAPACITY: usize = 64;
+}
+
+/// The number of the call with which stub code asks for the sentry. No Linux call has it; what counts is the address it
+/// is made from.
+pub const MAGIC: u64 = 0x4000;
+
+const _: () = assert!(orders::OPERATIONS + orders::OPERATION_SIZE * orders::CAPACITY as u64 <= PAGE);
+const _: () = assert!(AREAS + AREA_COUNT * AREA_SIZE <= END && AREAS.is_multiple_of(AREA_SIZE));

@@ -1,0 +1,119 @@
+//! One stub process: the host process whose memory is one guest address space.
+//!
+//! Its leader spawns threads on order and never runs guest code; one thread is the mapper, the others run guest code.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::control::{ControlMemory, area_address};
+use super::frame::signal_stack;
+use super::layout::{AREA_COUNT, area, orders};
+use super::notify::Listener;
+use super::seed::{self, Seed};
+
+/// How long a stub may take for what takes microseconds: only a stub that was killed takes this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running stub process. Dropping it ends the process.
+#[derive(Debug)]
+pub struct StubProcess {
+    pid: i32,
+    memory: ControlMemory,
+    order_event: OwnedFd,
+    done_event: OwnedFd,
+}
+
+/// What the leader is asked to make.
+#[derive(Debug, Clone, Copy)]
+enum Spawn {
+    Guest = 0,
+    Mapper = 1,
+}
+
+impl StubProcess {
+    /// Forks a stub from `seed` and starts its mapper.
+    pub fn new(seed: &Seed) -> io::Result<(Self, Listener)> {
+        let memory = ControlMemory::new()?;
+        let (order_event, done_event) = (seed::event()?, seed::event()?);
+        let pid =
+            seed.fork(memory.descriptor().as_raw_fd(), order_event.as_raw_fd(), done_event.as_raw_fd())?;
+        let process = Self { pid, memory, order_event, done_event };
+        process.wait_done()?;
+        let mapper = process.start_mapper()?;
+        Ok((process, mapper))
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What it shares with the sentry.
+    pub fn memory(&self) -> &ControlMemory {
+        &self.memory
+    }
+
+    /// Starts a thread for guest code, with area `index`; callers take turns.
+    pub fn start_guest(&self, index: u64) -> io::Result<(i32, Listener)> {
+        let stack = area_address(index) + area::STACK;
+        for (at, word) in (stack..).step_by(8).zip(signal_stack(index)) {
+            self.memory.write_area(index, at, word);
+        }
+        let tid = self.spawn(Spawn::Guest, index)?;
+        let listener = self.poll_until(|| Listener::take_from_thread(tid))?;
+        Ok((tid, listener))
+    }
+
+    /// Starts the mapper. It uses the last area, and tells the number of its listener there: no guest code has run yet.
+    fn start_mapper(&self) -> io::Result<Listener> {
+        let index = AREA_COUNT - 1;
+        let word = area_address(index) + area::LISTENER;
+        self.memory.write_area(index, word, 0);
+        self.spawn(Spawn::Mapper, index)?;
+        let number =
+            self.poll_until(|| Ok(self.memory.read_area(index, word).filter(|&number| number != 0)))?;
+        Listener::adopt(i32::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EMFILE))?)
+    }
+
+    /// Has the leader make a thread, and returns its id.
+    fn spawn(&self, kind: Spawn, index: u64) -> io::Result<i32> {
+        self.memory.write_order(orders::SPAWN_KIND, kind as u64);
+        self.memory.write_order(orders::SPAWN_AREA, area_address(index));
+        seed::write_all(self.order_event.as_raw_fd(), &1u64.to_ne_bytes())?;
+        self.wait_done()?;
+        match i32::try_from(self.memory.position()?) {
+            Ok(tid) if tid > 0 => Ok(tid),
+            _ => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        }
+    }
+
+    /// Waits until the leader has done what it was asked for.
+    fn wait_done(&self) -> io::Result<()> {
+        let patience = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
+        if !seed::wait_readable(self.done_event.as_raw_fd(), patience)? {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the stub process does not answer"));
+        }
+        seed::read_word(self.done_event.as_raw_fd()).map(drop)
+    }
+
+    /// Asks `question` until it has an answer.
+    fn poll_until<T>(&self, mut question: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = question()? {
+                return Ok(answer);
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the stub process does not answer"));
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for StubProcess {
+    fn drop(&mut self) {
+        seed::kill_and_reap(self.pid);
+    }
+}

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
+use bartizan_platform::Access;
+
 use super::MemoryManager;
 use crate::sync::{LockClass, Mutex};
 
@@ -78,8 +80,25 @@ impl MappingSet {
             .then(|| (members.joined, members.list.iter().filter_map(Weak::upgrade).collect()))
     }
 
+    /// Whether anybody maps the file shared and writes to it, or may after `mprotect`; without locks from class `Mappings` on.
+    pub fn has_writable(&self) -> bool {
+        let members = self.members_since(None).map(|(_, members)| members).unwrap_or_default();
+        members.iter().any(|mm| mm.may_write_to(self))
+    }
+
     /// Whether anybody may map the file.
     pub fn is_empty(&self) -> bool {
         self.members.lock().list.iter().all(|member| member.strong_count() == 0)
+    }
+}
+
+impl MemoryManager {
+    /// Whether one of its areas shows the file of `set` in a way that it can be written through.
+    fn may_write_to(&self, set: &MappingSet) -> bool {
+        self.mappings.read().areas().iter().any(|(_, area)| {
+            area.is_shared()
+                && area.may.contains(Access::WRITE)
+                && area.source().is_some_and(|mapping| std::ptr::eq(mapping.source.mappings(), set))
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, RenameFlags};
+use bartizan_abi::{Errno, FileType, RenameFlags, SealFlags};
 
 use super::{
     AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path,
@@ -103,6 +103,26 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     /// Makes a regular file without a name (`O_TMPFILE`).
     fn create_unnamed(&self, _directory: &Arc<Inode>, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
         Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Makes a regular file without a name that may be sealed (`memfd_create(2)`); `seals` are its first ones.
+    fn create_sealable(
+        &self,
+        _directory: &Arc<Inode>,
+        _node: &NewNode,
+        _seals: SealFlags,
+    ) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// What must not be done with a regular file any more (`F_GET_SEALS`); `EINVAL` if it cannot be sealed.
+    fn seals(&self, _inode: &Inode) -> Result<SealFlags, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Adds seals (`F_ADD_SEALS`); `EPERM` if it is sealed against that, `EBUSY` if a writable mapping is in the way.
+    fn add_seals(&self, _inode: &Inode, _seals: SealFlags) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
     }
 
     /// Makes a directory.

@@ -7,12 +7,12 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guest_thread::GuestThread;
 use super::layout::{AREA_COUNT, BASE, LOWEST};
 use super::mapper::{Mapper, Operation};
-use super::seed::Seed;
+use super::pool::{Pool, Stub, lock};
 use super::stub;
 use super::stub_process::StubProcess;
 use crate::memory::PAGE_SIZE;
@@ -22,11 +22,14 @@ use crate::{Access, AddressSpace, BackingFile, Context, Mapping, PlatformError};
 #[derive(Debug)]
 pub struct SystrapAddressSpace {
     process: Arc<StubProcess>,
-    mapper: Mutex<Mapper>,
+    /// `None` only while the value is dropped.
+    mapper: Mutex<Option<Mapper>>,
     queue: Mutex<Queue>,
     /// Whether the queue holds anything; read without the lock at each switch.
     queued: AtomicBool,
     threads: Mutex<Threads>,
+    /// Where the stub goes back to.
+    pool: Arc<Pool>,
 }
 
 /// What has not taken effect yet.
@@ -46,27 +49,30 @@ impl std::fmt::Debug for Queue {
 
 /// Threads that nobody uses, and the areas of those that were never made.
 #[derive(Debug, Default)]
-struct Threads {
+pub struct Threads {
     idle: Vec<GuestThread>,
     next_area: u64,
 }
 
-/// A mutex of this crate is poisoned only by a panic between two consistent states.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Threads {
+    /// Whether nobody uses any.
+    fn all_idle(&self) -> bool {
+        self.idle.len() as u64 == self.next_area
+    }
 }
 
 impl SystrapAddressSpace {
-    /// A new address space; `seed` is the platform's.
-    pub fn new(seed: &Mutex<Seed>) -> io::Result<Self> {
-        let (process, listener) = StubProcess::new(&lock(seed))?;
-        Ok(Self {
-            process: Arc::new(process),
-            mapper: Mutex::new(Mapper::new(listener)?),
+    /// An address space of `stub`, in which nothing is mapped; the stub goes back to `pool` in the end.
+    pub fn new(stub: Stub, pool: Arc<Pool>) -> Self {
+        let Stub { process, mapper, threads } = stub;
+        Self {
+            process,
+            mapper: Mutex::new(Some(mapper)),
             queue: Mutex::default(),
             queued: AtomicBool::new(false),
-            threads: Mutex::default(),
-        })
+            threads: Mutex::new(threads),
+            pool,
+        }
     }
 
     /// A thread to run guest code with, in any state.
@@ -96,7 +102,10 @@ impl SystrapAddressSpace {
         }
         let mut mapper = lock(&self.mapper);
         let queue = mem::take(&mut *lock(&self.queue));
-        let result = mapper.apply(self.process.memory(), &queue.operations);
+        let result = match &mut *mapper {
+            Some(mapper) => mapper.apply(self.process.memory(), &queue.operations),
+            None => Ok(()),
+        };
         {
             // Only now: whoever finds nothing queued must be able to rely on all of it.
             let rest = lock(&self.queue);
@@ -120,6 +129,22 @@ impl SystrapAddressSpace {
         }
         queue.files.extend(file);
         self.queued.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for SystrapAddressSpace {
+    fn drop(&mut self) {
+        let threads = mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mapper = self.mapper.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut mapper) = mapper else { return };
+        // What is queued would be unmapped again at once.
+        let all = Operation::unmap(&(LOWEST..BASE));
+        if threads.all_idle() && mapper.apply(self.process.memory(), &[all]).is_ok() {
+            self.pool.give_back(Stub { process: Arc::clone(&self.process), mapper, threads });
+        } else {
+            self.process.end();
+        }
+        // Only now is it sure that no guest code reaches what was retired: the queue is dropped after this.
     }
 }
 

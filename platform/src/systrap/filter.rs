@@ -40,9 +40,9 @@ fn high(address: u64) -> u32 {
     (address >> 32) as u32
 }
 
-/// Calls for which the sentry always needs all registers: they go by the signal handler, which brings them along, and not by
-/// a notification, after which they would have to be fetched.
-const NEED_ALL_REGISTERS: [i64; 9] = [
+/// Calls for which the sentry needs all registers, or after which it loads all: they go by the signal handler, which brings
+/// them along, and not by a notification, after which they would have to be fetched.
+const NEED_ALL_REGISTERS: [i64; 11] = [
     libc::SYS_clone,
     libc::SYS_clone3,
     libc::SYS_fork,
@@ -52,6 +52,8 @@ const NEED_ALL_REGISTERS: [i64; 9] = [
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigsuspend,
     libc::SYS_arch_prctl,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
 ];
 
 /// Guest threads: `rt_sigreturn` from the stub's own instruction, and nothing else. Everything is reported to the sentry.

@@ -30,7 +30,7 @@ pub struct GuestThread {
 /// Where a thread stands still.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// In a system call of the guest, or in the stub's first call: its registers are unknown but for those in the notification.
+    /// In a system call of the guest: its registers are unknown but for those in the notification.
     InCall(Notification),
     /// In the signal handler: its registers lie in a frame.
     InHandler {
@@ -46,8 +46,9 @@ impl GuestThread {
     pub fn start(process: &Arc<StubProcess>, addresses: Addresses, index: u64) -> io::Result<Self> {
         let (tid, listener) = process.start_guest(index)?;
         let first = listener.receive()?;
-        let process = Arc::clone(process);
-        Ok(Self { process, addresses, index, tid, listener, state: State::InCall(first) })
+        let frame = Frame::new(index, &first.arguments);
+        let state = State::InHandler { id: first.id, frame };
+        Ok(Self { process: Arc::clone(process), addresses, index, tid, listener, state })
     }
 
     /// Whether it stands in a call of which only the arguments are known.

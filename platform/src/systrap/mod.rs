@@ -31,16 +31,18 @@ mod guest_thread;
 mod layout;
 mod mapper;
 mod notify;
+mod pool;
 mod seed;
 mod stub;
 mod stub_process;
 
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use address_space::SystrapAddressSpace;
 use context::SystrapContext;
+use pool::Pool;
 use seed::Seed;
 
 use crate::{AddressSpace, Capabilities, Context, Platform, PlatformError};
@@ -48,7 +50,7 @@ use crate::{AddressSpace, Capabilities, Context, Platform, PlatformError};
 /// See the module.
 #[derive(Debug)]
 pub struct SystrapPlatform {
-    seed: Mutex<Seed>,
+    pool: Arc<Pool>,
 }
 
 impl SystrapPlatform {
@@ -62,7 +64,7 @@ impl SystrapPlatform {
         }
         let seed =
             Seed::new().map_err(|error| unavailable(&format!("no stub process can be made: {error}")))?;
-        let platform = Arc::new(Self { seed: Mutex::new(seed) });
+        let platform = Arc::new(Self { pool: Arc::new(Pool::new(seed)) });
         platform.try_out().map_err(|error| {
             unavailable(&format!(
                 "a stub process cannot be set up ({error}); it takes Linux 6.9 or later and the right to use seccomp and pidfd_getfd; \
@@ -72,9 +74,15 @@ impl SystrapPlatform {
         Ok(platform)
     }
 
-    /// Makes one thread of one stub, and ends it.
+    /// Makes one thread of one stub, which then waits in the pool.
     fn try_out(&self) -> io::Result<()> {
-        SystrapAddressSpace::new(&self.seed)?.take_thread().map(drop)
+        let space = self.new_space()?;
+        space.give_back(space.take_thread()?);
+        Ok(())
+    }
+
+    fn new_space(&self) -> io::Result<SystrapAddressSpace> {
+        Ok(SystrapAddressSpace::new(self.pool.take()?, Arc::clone(&self.pool)))
     }
 }
 
@@ -112,7 +120,7 @@ impl Platform for SystrapPlatform {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        SystrapAddressSpace::new(&self.seed)
+        self.new_space()
             .map(|space| Arc::new(space) as Arc<dyn AddressSpace>)
             .map_err(|source| PlatformError::Exhausted { what: "a process for an address space", source })
     }

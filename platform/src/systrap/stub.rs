@@ -173,11 +173,8 @@ global_asm!(
     "mov esi, {new_listener}",
     "movabs rdx, {guest_filter}",
     "syscall",
-    "6:",
-    "mov eax, {magic}",
-    "xor edi, edi",
-    "syscall",
-    "jmp 6b",
+    // Raise the first stop: all registers are then loaded from a frame, as ever after.
+    "ud2",
     // ---- A mapper. rbx: its area, r12d: control file.
     "bartizan_systrap_mapper:",
     "mov eax, {seccomp}",

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::control::{ControlMemory, area_address};
@@ -22,6 +23,8 @@ pub struct StubProcess {
     memory: ControlMemory,
     order_event: OwnedFd,
     done_event: OwnedFd,
+    /// Whether it was ended and waited for, so that its number may be another's.
+    ended: AtomicBool,
 }
 
 /// What the leader is asked to make.
@@ -38,7 +41,7 @@ impl StubProcess {
         let (order_event, done_event) = (seed::event()?, seed::event()?);
         let pid =
             seed.fork(memory.descriptor().as_raw_fd(), order_event.as_raw_fd(), done_event.as_raw_fd())?;
-        let process = Self { pid, memory, order_event, done_event };
+        let process = Self { pid, memory, order_event, done_event, ended: AtomicBool::new(false) };
         process.wait_done()?;
         let mapper = process.start_mapper()?;
         Ok((process, mapper))
@@ -112,8 +115,17 @@ impl StubProcess {
     }
 }
 
+impl StubProcess {
+    /// Ends the process and waits for its end; for one that cannot be used again while others still refer to it.
+    pub fn end(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            seed::kill_and_reap(self.pid);
+        }
+    }
+}
+
 impl Drop for StubProcess {
     fn drop(&mut self) {
-        seed::kill_and_reap(self.pid);
+        self.end();
     }
 }

@@ -24,6 +24,8 @@ mod filesystem;
 mod inode;
 mod node;
 mod regular;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

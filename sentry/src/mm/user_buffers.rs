@@ -115,4 +115,19 @@ impl DataSource for UserBuffers {
             part(buffer, done, memory).map_or(0, |to| memory::copy(memory, &to))
         })
     }
+
+    fn put_back(&mut self, count: usize) {
+        let mut left = count as u64;
+        while left > 0 {
+            let step = left.min(self.offset);
+            self.offset -= step;
+            left -= step;
+            if left == 0 || self.index == 0 {
+                break;
+            }
+            self.index -= 1;
+            self.offset = self.slices.get(self.index).map_or(0, |slice| slice.length);
+        }
+        self.remaining += count - left as usize;
+    }
 }

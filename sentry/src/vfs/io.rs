@@ -28,6 +28,9 @@ pub trait DataSource {
 
     /// As [`take`](Self::take), into memory that the guest may see.
     fn take_volatile(&mut self, buffer: &VolatileSlice<'_>) -> Result<usize, Errno>;
+
+    /// Undoes the taking of the last `count` bytes: they could not be written.
+    fn put_back(&mut self, count: usize);
 }
 
 /// A sink into a slice of the kernel's own.
@@ -85,34 +88,43 @@ impl DataSink for SliceSink<'_> {
 /// A source from a slice of the kernel's own.
 #[derive(Debug)]
 pub struct SliceSource<'a> {
-    rest: &'a [u8],
+    data: &'a [u8],
+    taken: usize,
 }
 
 impl<'a> SliceSource<'a> {
     /// A source that gives `data` from its start.
     pub fn new(data: &'a [u8]) -> Self {
-        Self { rest: data }
+        Self { data, taken: 0 }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.data[self.taken..]
     }
 }
 
 impl DataSource for SliceSource<'_> {
     fn remaining(&self) -> usize {
-        self.rest.len()
+        self.rest().len()
     }
 
     fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let length = buffer.len().min(self.rest.len());
-        let (now, later) = self.rest.split_at(length);
-        buffer[..length].copy_from_slice(now);
-        self.rest = later;
+        let rest = self.rest();
+        let length = buffer.len().min(rest.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.taken += length;
         Ok(length)
     }
 
     fn take_volatile(&mut self, buffer: &VolatileSlice<'_>) -> Result<usize, Errno> {
-        let length = buffer.len().min(self.rest.len());
-        let (now, _) = self.rest.split_at(length);
-        let copied = bartizan_platform::memory::write(now, buffer);
-        self.rest = &self.rest[copied..];
+        let rest = self.rest();
+        let length = buffer.len().min(rest.len());
+        let copied = bartizan_platform::memory::write(&rest[..length], buffer);
+        self.taken += copied;
         if copied == 0 && length > 0 { Err(Errno::EFAULT) } else { Ok(copied) }
+    }
+
+    fn put_back(&mut self, count: usize) {
+        self.taken = self.taken.saturating_sub(count);
     }
 }

@@ -4,7 +4,7 @@
 //! - [`node`] is one file of it: where it is, what is known of it;
 //! - [`descriptors`] bounds how many host descriptors the tree holds;
 //! - [`inode`], [`directory`], [`regular`] are what the VFS sees;
-//! - [`standard`] imports descriptors of the host program, with [`reactor`] and [`terminal`].
+//! - [`standard`] imports descriptors of the host program as files ([`descriptor`]), with [`reactor`] and [`terminal`].
 //!
 //! # How it is kept inside
 //! The host is only ever asked for one component at a time, relative to a descriptor of the directory that it is in, with
@@ -18,12 +18,16 @@
 //! [`Coherence::Within`] names are asked for again when they are older. In both cases attributes are asked for again after
 //! [`Options::attributes`], and always when a file is opened; contents are always the host's: sizes may change at any time.
 
+mod descriptor;
 mod descriptors;
 mod directory;
 mod filesystem;
 mod inode;
 mod node;
+mod reactor;
 mod regular;
+mod standard;
+mod terminal;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +40,8 @@ use bartizan_abi::{Errno, FileType};
 use bartizan_sentry::kernel::Kernel;
 use bartizan_sentry::vfs::FilesystemRoot;
 use rustix::fs::{Mode, OFlags};
+
+pub use standard::{Imported, ImportedDescriptors};
 
 /// How names and attributes are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -302,6 +302,9 @@ impl Node {
 
     /// Opens it for reading. It is a regular file or a directory; anything else that has taken its place is not read.
     pub fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if !matches!(self.kind, FileType::Regular | FileType::Directory) {
+            return Err(Errno::ENXIO);
+        }
         let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
         let place = self.place.lock().clone();
         let descriptor = match place {

@@ -50,17 +50,17 @@ pub fn new_named(
     options: &Options,
 ) -> Result<FilesystemRoot, Errno> {
     let shared = Tmpfs::new(Arc::clone(kernel.memory()), options);
-    make_root(shared, kernel.allocate_device(), type_name, options)
+    make_root(&shared, kernel.allocate_device(), type_name, options)
 }
 
 fn make_root(
-    shared: Arc<Tmpfs>,
+    shared: &Arc<Tmpfs>,
     device: bartizan_abi::DeviceNumber,
     type_name: &'static str,
     options: &Options,
 ) -> Result<FilesystemRoot, Errno> {
-    let ops = filesystem::TmpfsOps::new(Arc::clone(&shared), type_name, options);
+    let ops = filesystem::TmpfsOps::new(Arc::clone(shared), type_name, options);
     let filesystem = Filesystem::new(device, false, Box::new(ops));
-    let inode = directory::Directory::root(&filesystem, &shared, options)?;
+    let inode = directory::Directory::root(&filesystem, shared, options)?;
     Ok(FilesystemRoot { filesystem, inode })
 }

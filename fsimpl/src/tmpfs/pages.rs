@@ -209,7 +209,7 @@ impl Pages {
             // From here on faults beyond the end fail. Frames that are mapped live until they are taken away from everybody.
             let first = size.div_ceil(PAGE_SIZE);
             self.remove_frames(first..u64::MAX);
-            self.mappings.invalidate(first * PAGE_SIZE..u64::MAX & !(PAGE_SIZE - 1), PrivateCopies::Discard);
+            self.mappings.invalidate(first * PAGE_SIZE..!(PAGE_SIZE - 1), PrivateCopies::Discard);
             self.zero_partial(size, first * PAGE_SIZE);
         }
     }

@@ -22,7 +22,7 @@ const MEMORY: u64 = 64 << 20;
 fn tmpfs(options: &Options) -> (Arc<MemoryFile>, FilesystemRoot) {
     let memory = MemoryFile::new(MEMORY).unwrap();
     let shared = Tmpfs::new(Arc::clone(&memory), options);
-    let root = super::make_root(shared, DeviceNumber::new(0, 1), "tmpfs", options).unwrap();
+    let root = super::make_root(&shared, DeviceNumber::new(0, 1), "tmpfs", options).unwrap();
     (memory, root)
 }
 

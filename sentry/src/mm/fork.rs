@@ -9,6 +9,7 @@ use super::area::{Area, AreaFlags};
 use super::manager::new_space;
 use super::mappings::Mappings;
 use super::pages::{Pages, Placement, WriteRule};
+use super::protect::ProtectBatch;
 use super::{MappingSet, MemoryManager};
 
 impl MemoryManager {
@@ -25,7 +26,7 @@ impl MemoryManager {
             let mappings = self.mappings.write();
             let mut pages = self.pages.write();
             let child_pages = self.share_pages(&mappings, &mut pages)?;
-            let child_mappings = mappings.fork(|area| inherited(area));
+            let child_mappings = mappings.fork(inherited);
             let child = Self::with_content(self.platform(), &self.memory, space, child_mappings, child_pages);
             // Before the locks are let go: whoever takes pages away from the parent then finds the child too.
             join_sources(&mappings, &child);
@@ -40,44 +41,32 @@ impl MemoryManager {
     /// The pages that the child gets. What is private in the parent becomes read-only there.
     fn share_pages(&self, mappings: &Mappings, pages: &mut Pages) -> Result<Pages, Errno> {
         let mut shared = Pages::default();
-        let mut protected = Protection::default();
+        let mut protected = ProtectBatch::new(self);
         for (bounds, area) in mappings.areas().iter() {
-            if area.flags.contains(AreaFlags::DONT_FORK) {
-                continue;
-            }
-            let wipe = area.flags.contains(AreaFlags::WIPE_ON_FORK);
-            let mut failed = Ok(());
-            if area.is_shared() || wipe {
-                if wipe {
-                    continue;
-                }
-                for (range, placement) in pages.placements().clipped(bounds) {
-                    give(&mut shared, range, placement);
-                }
+            if area.flags.intersects(AreaFlags::DONT_FORK | AreaFlags::WIPE_ON_FORK) {
                 continue;
             }
             let writable = pages
                 .placements()
                 .clipped(bounds.clone())
                 .any(|(_, placement)| placement.write == WriteRule::InPlace);
-            if writable {
+            if writable && !area.is_shared() {
                 pages.update(bounds.clone(), |range, placement| {
                     if placement.write == WriteRule::InPlace {
                         placement.write = WriteRule::CopyFirst;
                         if placement.installed.contains(Access::WRITE) {
                             let access = placement.usable();
-                            failed = failed.and(protected.add(self, range, access));
+                            protected.add(range, placement.installed, access);
                             placement.installed = access;
                         }
                     }
                 });
             }
-            failed?;
             for (range, placement) in pages.placements().clipped(bounds) {
                 give(&mut shared, range, placement);
             }
         }
-        protected.flush(self)?;
+        protected.finish()?;
         Ok(shared)
     }
 }
@@ -108,32 +97,5 @@ fn join_sources(mappings: &Mappings, child: &Arc<MemoryManager>) {
             set.join(child.weak());
             last = Some(set);
         }
-    }
-}
-
-/// Joins protections of neighbours to one operation.
-#[derive(Default)]
-struct Protection {
-    range: std::ops::Range<u64>,
-    access: Access,
-}
-
-impl Protection {
-    fn add(&mut self, mm: &MemoryManager, range: std::ops::Range<u64>, access: Access) -> Result<(), Errno> {
-        if self.range.end == range.start && self.access == access && !self.range.is_empty() {
-            self.range.end = range.end;
-            return Ok(());
-        }
-        self.flush(mm)?;
-        *self = Self { range, access };
-        Ok(())
-    }
-
-    fn flush(&mut self, mm: &MemoryManager) -> Result<(), Errno> {
-        if self.range.is_empty() {
-            return Ok(());
-        }
-        let range = std::mem::take(&mut self.range);
-        mm.reinstall(&range, self.access | Access::WRITE, self.access).map(|_| ())
     }
 }

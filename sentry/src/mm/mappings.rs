@@ -201,11 +201,8 @@ impl Mappings {
         let ceiling = if skip { self.hint.from } else { base };
         let found = self.areas.highest_vacancy(length, self.bounds.start..ceiling, guard_below);
         if let Some(end) = found {
-            if skip {
-                self.hint.from = end;
-            } else {
-                self.hint = SearchHint { top: base, from: end, largest: length - 1 };
-            }
+            let largest = if skip { self.hint.largest.max(length - 1) } else { length - 1 };
+            self.hint = SearchHint { top: base, from: end, largest };
             return Ok(end - length);
         }
         self.find_room_upwards(length, base..self.bounds.end)

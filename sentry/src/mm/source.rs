@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bartizan_abi::Errno;
 use bartizan_platform::{Access, BackingFile};
 
 use super::MappingSet;
@@ -30,6 +31,12 @@ pub trait PageSource: Send + Sync + Debug {
     /// by the open mode; this is about the file system being read-only).
     fn writable(&self) -> bool {
         true
+    }
+
+    /// Makes a hole of `range` (`madvise(MADV_REMOVE)`), for sources without a file; files are asked through
+    /// [`FileOps::allocate`](crate::vfs::FileOps::allocate).
+    fn remove(&self, _range: Range<u64>) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// Device and inode number, as `/proc/[pid]/maps` shows them.

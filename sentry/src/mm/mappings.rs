@@ -173,8 +173,8 @@ impl Mappings {
     pub fn remove(&mut self, range: Range<u64>) -> Removed<Area> {
         let removed = self.areas.remove(range.clone());
         self.account_removed(&removed);
-        if range.end > self.hint.from {
-            let vacancy = self.areas.vacancy(range.start, 0..u64::MAX);
+        let vacancy = self.areas.vacancy(range.start, 0..u64::MAX);
+        if vacancy.end > self.hint.from {
             self.hint.largest = self.hint.largest.max(vacancy.end - vacancy.start);
         }
         removed

@@ -1,0 +1,116 @@
+//! Thread groups: what all tasks of a process share for good.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+use super::signal::GroupSignals;
+use super::{Limits, WaitQueue};
+use crate::sync::{LockClass, Mutex, MutexGuard};
+
+/// What the tasks of a process share (`struct signal_struct`).
+#[derive(Debug)]
+pub struct ThreadGroup {
+    pid: i32,
+    limits: Arc<Limits>,
+    signals: Mutex<GroupSignals>,
+    /// Told when a child ends, stops or continues.
+    child_events: WaitQueue,
+    /// Told when a task of the group ends, and when all have.
+    end_events: WaitQueue,
+    /// CPU time of tasks that have ended, nanoseconds of user and of system time.
+    ended_user_time: AtomicU64,
+    ended_system_time: AtomicU64,
+    /// The same of children that were waited for.
+    children_user_time: AtomicU64,
+    children_system_time: AtomicU64,
+    /// `PR_SET_DUMPABLE`.
+    dumpable: AtomicI32,
+    /// Whether one of its tasks executes a new program and the others have to end.
+    executing: AtomicBool,
+}
+
+impl ThreadGroup {
+    /// A group with number `pid` and no task.
+    pub fn new(pid: i32, limits: Arc<Limits>) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            limits,
+            signals: Mutex::new(LockClass::Signal, GroupSignals::default()),
+            child_events: WaitQueue::new(),
+            end_events: WaitQueue::new(),
+            ended_user_time: AtomicU64::new(0),
+            ended_system_time: AtomicU64::new(0),
+            children_user_time: AtomicU64::new(0),
+            children_system_time: AtomicU64::new(0),
+            dumpable: AtomicI32::new(1),
+            executing: AtomicBool::new(false),
+        })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The resource limits.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// Signal state, class `Signal`.
+    pub fn signals(&self) -> MutexGuard<'_, GroupSignals> {
+        self.signals.lock()
+    }
+
+    /// Told when a child ends, stops or continues.
+    pub fn child_events(&self) -> &WaitQueue {
+        &self.child_events
+    }
+
+    /// Told when a task of the group ends, and when all have.
+    pub fn end_events(&self) -> &WaitQueue {
+        &self.end_events
+    }
+
+    /// `PR_GET_DUMPABLE`.
+    pub fn dumpable(&self) -> i32 {
+        self.dumpable.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_DUMPABLE`.
+    pub fn set_dumpable(&self, value: i32) {
+        self.dumpable.store(value, Ordering::Relaxed);
+    }
+
+    /// Whether one of its tasks executes a new program.
+    pub fn is_executing(&self) -> bool {
+        self.executing.load(Ordering::Acquire)
+    }
+
+    /// Claims or ends the execution of a new program; returns whether it was claimed before.
+    pub fn set_executing(&self, executing: bool) -> bool {
+        self.executing.swap(executing, Ordering::AcqRel)
+    }
+
+    /// Adds the CPU time of a task that has ended.
+    pub fn add_ended_time(&self, user: u64, system: u64) {
+        self.ended_user_time.fetch_add(user, Ordering::Relaxed);
+        self.ended_system_time.fetch_add(system, Ordering::Relaxed);
+    }
+
+    /// CPU time of tasks that have ended: user and system, nanoseconds.
+    pub fn ended_time(&self) -> (u64, u64) {
+        (self.ended_user_time.load(Ordering::Relaxed), self.ended_system_time.load(Ordering::Relaxed))
+    }
+
+    /// Adds the CPU time of a child that was waited for.
+    pub fn add_children_time(&self, (user, system): (u64, u64)) {
+        self.children_user_time.fetch_add(user, Ordering::Relaxed);
+        self.children_system_time.fetch_add(system, Ordering::Relaxed);
+    }
+
+    /// CPU time of children that were waited for: user and system, nanoseconds.
+    pub fn children_time(&self) -> (u64, u64) {
+        (self.children_user_time.load(Ordering::Relaxed), self.children_system_time.load(Ordering::Relaxed))
+    }
+}

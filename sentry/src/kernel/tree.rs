@@ -1,0 +1,201 @@
+//! The process tree: who exists, whose child it is, and to which group and session it belongs.
+//!
+//! One lock (class `TaskTree`, Linux's `tasklist_lock`) guards all of it; everything is named by number, so that nothing
+//! refers to what is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bartizan_abi::Errno;
+use bartizan_abi::process::WaitStatus;
+use bartizan_abi::signal::Signal;
+
+use super::{Task, ThreadGroup};
+
+/// The highest task number plus one (`/proc/sys/kernel/pid_max`).
+pub const PID_MAX: i32 = 4_194_304;
+/// Numbers below are not given out again after the first round.
+const RESERVED_PIDS: i32 = 300;
+/// The first process of a sandbox.
+pub const INIT: i32 = 1;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct TaskTree {
+    last: i32,
+    tasks: BTreeMap<i32, Arc<Task>>,
+    processes: BTreeMap<i32, Process>,
+}
+
+/// A process in the tree, from its first task to the moment that its end has been waited for.
+#[derive(Debug)]
+pub struct Process {
+    /// What its tasks share.
+    pub group: Arc<ThreadGroup>,
+    /// Who waits for it; 0 for what the host started.
+    pub parent: i32,
+    /// Its children, ended ones among them.
+    pub children: BTreeSet<i32>,
+    /// Its process group.
+    pub process_group: i32,
+    /// Its session.
+    pub session: i32,
+    /// Its living tasks; the leader stays until the others have ended.
+    pub tasks: Vec<Arc<Task>>,
+    /// What the parent gets at the end; `None` for nothing.
+    pub exit_signal: Option<Signal>,
+    /// How it ended: it is a zombie.
+    pub end: Option<WaitStatus>,
+    /// What its parent has not waited for yet: that it was stopped or continued.
+    pub report: Option<WaitStatus>,
+    /// Whether orphans below it become its children (`PR_SET_CHILD_SUBREAPER`).
+    pub subreaper: bool,
+    /// Whether it has executed a program since it was forked.
+    pub has_executed: bool,
+}
+
+impl TaskTree {
+    /// A number that nobody has: task, group or session. Numbers go up and start over at [`PID_MAX`].
+    pub fn allocate(&mut self) -> Result<i32, Errno> {
+        for _ in 0..PID_MAX {
+            self.last = if self.last + 1 >= PID_MAX { RESERVED_PIDS } else { self.last + 1 };
+            if !self.is_used(self.last) {
+                return Ok(self.last);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    fn is_used(&self, number: i32) -> bool {
+        self.tasks.contains_key(&number)
+            || self.processes.contains_key(&number)
+            || self.processes.values().any(|process| process.process_group == number || process.session == number)
+    }
+
+    /// The living task `tid`.
+    pub fn task(&self, tid: i32) -> Option<&Arc<Task>> {
+        self.tasks.get(&tid)
+    }
+
+    /// The process `pid`, a zombie perhaps.
+    pub fn process(&self, pid: i32) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    /// As [`process`](Self::process), to change it.
+    pub fn process_mut(&mut self, pid: i32) -> Option<&mut Process> {
+        self.processes.get_mut(&pid)
+    }
+
+    /// All processes by ascending number.
+    pub fn processes(&self) -> impl Iterator<Item = (i32, &Process)> {
+        self.processes.iter().map(|(&pid, process)| (pid, process))
+    }
+
+    /// How many tasks live.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// How many tasks belong to user `uid`, for `RLIMIT_NPROC`.
+    pub fn tasks_of_user(&self, uid: u32) -> usize {
+        self.tasks.values().filter(|task| task.credentials().uid == uid).count()
+    }
+
+    /// Adds a process with its first task.
+    pub fn add_process(&mut self, process: Process) {
+        let pid = process.group.pid();
+        if let Some(parent) = self.processes.get_mut(&process.parent) {
+            parent.children.insert(pid);
+        }
+        for task in &process.tasks {
+            self.tasks.insert(task.tid(), Arc::clone(task));
+        }
+        self.processes.insert(pid, process);
+    }
+
+    /// Adds a task to its process.
+    pub fn add_task(&mut self, task: Arc<Task>) {
+        if let Some(process) = self.processes.get_mut(&task.group().pid()) {
+            process.tasks.push(Arc::clone(&task));
+        }
+        self.tasks.insert(task.tid(), task);
+    }
+
+    /// Removes a task that has ended; returns how many of its process remain.
+    pub fn remove_task(&mut self, task: &Arc<Task>) -> usize {
+        self.tasks.remove(&task.tid());
+        self.processes.get_mut(&task.group().pid()).map_or(0, |process| {
+            process.tasks.retain(|other| !Arc::ptr_eq(other, task));
+            process.tasks.len()
+        })
+    }
+
+    /// `task` takes over the number of its process's leader, which has ended (`execve` of another thread).
+    pub fn become_leader(&mut self, task: &Arc<Task>) {
+        self.tasks.remove(&task.tid());
+        let pid = task.group().pid();
+        task.set_tid(pid);
+        self.tasks.insert(pid, Arc::clone(task));
+    }
+
+    /// Removes a process whose end has been waited for.
+    pub fn remove_process(&mut self, pid: i32) {
+        if let Some(process) = self.processes.remove(&pid)
+            && let Some(parent) = self.processes.get_mut(&process.parent)
+        {
+            parent.children.remove(&pid);
+        }
+    }
+
+    /// The processes of group `number`.
+    pub fn process_group(&self, number: i32) -> impl Iterator<Item = (i32, &Process)> {
+        self.processes().filter(move |(_, process)| process.process_group == number)
+    }
+
+    /// Whether group `number` has a member in session `session`.
+    pub fn group_in_session(&self, number: i32, session: i32) -> bool {
+        self.process_group(number).any(|(_, process)| process.session == session)
+    }
+
+    /// Whether nobody outside of group `number` but in its session is a parent of a member (`is_orphaned_pgrp`), `leaving` not
+    /// counted.
+    pub fn is_orphaned(&self, number: i32, leaving: i32) -> bool {
+        !self.process_group(number).any(|(pid, process)| {
+            pid != leaving
+                && process.end.is_none()
+                && process.parent != INIT
+                && self.processes.get(&process.parent).is_some_and(|parent| {
+                    parent.process_group != number && parent.session == process.session
+                })
+        })
+    }
+
+    /// Who becomes the parent of the children of `pid`: the nearest subreaper above it, else the first process.
+    pub fn reaper_for(&self, pid: i32) -> i32 {
+        let mut ancestor = self.processes.get(&pid).map_or(0, |process| process.parent);
+        while let Some(process) = self.processes.get(&ancestor) {
+            if process.subreaper && process.end.is_none() {
+                return ancestor;
+            }
+            ancestor = process.parent;
+        }
+        if self.processes.get(&INIT).is_some_and(|init| init.end.is_none() && pid != INIT) { INIT } else { 0 }
+    }
+
+    /// Makes the children of `pid` children of its reaper, and returns who that is and who they are.
+    pub fn reparent_children(&mut self, pid: i32) -> (i32, Vec<i32>) {
+        let reaper = self.reaper_for(pid);
+        let children = self.processes.get_mut(&pid).map(|process| std::mem::take(&mut process.children));
+        let children: Vec<i32> = children.into_iter().flatten().collect();
+        for child in &children {
+            if let Some(process) = self.processes.get_mut(child) {
+                process.parent = reaper;
+            }
+        }
+        if let Some(process) = self.processes.get_mut(&reaper) {
+            process.children.extend(&children);
+        }
+        (reaper, children)
+    }
+}

@@ -95,7 +95,7 @@ struct State {
 }
 
 /// What counter and host clocks showed at one instant.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Sample {
     tsc: u64,
     monotonic: u64,
@@ -134,12 +134,6 @@ impl Sample {
             }
         }
         best.map_or_else(Self::default, |(_, sample)| sample)
-    }
-}
-
-impl Default for Sample {
-    fn default() -> Self {
-        Self { tsc: 0, monotonic: 0, realtime_offset: 0, boottime_offset: 0 }
     }
 }
 

@@ -1,8 +1,10 @@
 //! `mremap`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bartizan_abi::Errno;
+use bartizan_platform::memory::PAGE_SIZE;
 
 use super::area::{Area, AreaFlags, Backing};
 use super::interval_map::Removed;
@@ -10,7 +12,7 @@ use super::limits::LockPrivilege;
 use super::manager::{is_aligned, whole_pages};
 use super::mappings::{MAX_MAP_COUNT, MMAP_MIN_ADDR, Mappings};
 use super::pages::{Pages, Placement};
-use super::{MemoryManager, UserAddr};
+use super::{MapBacking, MapPlacement, MapPopulate, MapRequest, MemoryManager, UserAddr};
 
 /// Where `mremap` may put the area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,31 @@ impl MemoryManager {
             let _best_effort = self.populate(start + old_length..start + new_length, super::Access::READ);
         }
         Ok(UserAddr(start))
+    }
+
+    /// Shows other pages of the same file in part of a shared mapping.
+    ///
+    /// # Errors
+    /// As `remap_file_pages(2)`: `EINVAL`, and those of [`map`](Self::map).
+    pub fn remap_file_pages(&self, address: UserAddr, length: u64, page_offset: u64) -> Result<(), Errno> {
+        let end = address.0.checked_add(length).filter(|&end| end > address.0).ok_or(Errno::EINVAL)?;
+        let offset = page_offset.checked_mul(PAGE_SIZE).ok_or(Errno::EINVAL)?;
+        offset.checked_add(length).ok_or(Errno::EINVAL)?;
+        let (source, file, area) = {
+            let mappings = self.mappings.read();
+            let (whole, area) = mappings.areas().get(address.0).ok_or(Errno::EINVAL)?;
+            let mapping =
+                area.source().filter(|_| area.is_shared() && end <= whole.end).ok_or(Errno::EINVAL)?;
+            (Arc::clone(&mapping.source), mapping.file.clone(), area.clone())
+        };
+        self.map(&MapRequest {
+            may: area.may,
+            flags: area.flags,
+            backing: MapBacking::Source { source, file, offset },
+            populate: MapPopulate::Now,
+            ..MapRequest::anonymous(MapPlacement::Fixed(address.0), length, area.access)
+        })
+        .map(|_| ())
     }
 
     fn remap_locked(

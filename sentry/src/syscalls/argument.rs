@@ -165,3 +165,5 @@ macro_rules! flags_argument {
 }
 
 flags_argument!(lenient: bartizan_abi::OpenFlags);
+flags_argument!(lenient: bartizan_abi::ProtFlags, bartizan_abi::MapFlags, bartizan_abi::MremapFlags);
+flags_argument!(lenient: bartizan_abi::MsyncFlags, bartizan_abi::MlockFlags, bartizan_abi::MlockallFlags);

@@ -6,6 +6,7 @@
 mod argument;
 mod compatibility;
 mod dispatch;
+pub mod memory;
 mod table;
 pub mod trace;
 

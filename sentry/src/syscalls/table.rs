@@ -3,6 +3,7 @@
 use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
+use super::memory;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
 
@@ -56,6 +57,29 @@ use Support::{Full, Partial, Refused};
 static TABLE: [Option<Entry>; TABLE_SIZE] = build();
 
 syscalls! {
+    mmap => memory::mmap, Full;
+    mprotect => memory::mprotect, Full;
+    munmap => memory::munmap, Full;
+    brk => memory::brk, Full;
+    mremap => memory::mremap, Full;
+    msync => memory::msync, Full;
+    mincore => memory::mincore, Partial("pages of files are always reported as resident");
+    madvise => memory::madvise, Partial("MADV_FREE frees at once; MADV_COLLAPSE and MADV_GUARD_INSTALL are EINVAL; advice on paging is noted only");
+    mlock => memory::mlock, Full;
+    munlock => memory::munlock, Full;
+    mlockall => memory::mlockall, Full;
+    munlockall => memory::munlockall, Full;
+    remap_file_pages => memory::remap_file_pages, Partial("within one area");
+    mbind => memory::without_numa, Refused("as a kernel without NUMA");
+    set_mempolicy => memory::without_numa, Refused("as a kernel without NUMA");
+    get_mempolicy => memory::without_numa, Refused("as a kernel without NUMA");
+    migrate_pages => memory::without_numa, Refused("as a kernel without NUMA");
+    move_pages => memory::without_numa, Refused("as a kernel without NUMA");
+    mlock2 => memory::mlock2, Full;
+    pkey_mprotect => memory::pkey_mprotect, Refused("as on a processor without protection keys, where the key -1 works");
+    pkey_alloc => memory::pkey_alloc, Refused("as on a processor without protection keys");
+    pkey_free => memory::pkey_free, Refused("as on a processor without protection keys");
+    set_mempolicy_home_node => memory::without_numa, Refused("as a kernel without NUMA");
 }
 
 /// The table line of call `number`, if it is implemented or refused with a reason.

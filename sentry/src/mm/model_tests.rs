@@ -138,11 +138,11 @@ fn address(page: u64) -> u64 {
 }
 
 impl World {
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: &Step) {
         let (mm, model) = &mut self.spaces[self.current];
         self.next_area += 1;
         let area = self.next_area;
-        match step {
+        match *step {
             Step::MapAnonymous(at, length, access) => {
                 let place = MapPlacement::Fixed(address(at));
                 mm.map(&MapRequest::anonymous(place, length * PAGE_SIZE, access)).expect("mapped");
@@ -167,7 +167,7 @@ impl World {
             }
             Step::Unmap(at, length) => {
                 mm.unmap(UserAddr(address(at)), length * PAGE_SIZE).expect("unmapped");
-                (at..at + length).for_each(|page| drop(model.pages.remove(&page)));
+                model.pages.retain(|page, _| !(at..at + length).contains(page));
             }
             Step::Protect(at, length, access) => {
                 let result =
@@ -289,7 +289,7 @@ proptest! {
             next_area: 0,
         };
         for step in steps {
-            world.step(step);
+            world.step(&step);
             for (history, &byte) in world.history.iter_mut().zip(&world.contents) {
                 history.insert(byte);
             }

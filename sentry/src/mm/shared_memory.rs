@@ -31,7 +31,7 @@ impl SharedMemory {
         Arc::new(Self {
             memory: Arc::clone(memory),
             frames: Arc::clone(memory) as Arc<dyn BackingFile>,
-            length: length.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX & !(PAGE_SIZE - 1)),
+            length: length.checked_next_multiple_of(PAGE_SIZE).unwrap_or(!(PAGE_SIZE - 1)),
             identity,
             index: Mutex::new(LockClass::PageIndex, IntervalMap::default()),
             mappings: MappingSet::new(),

@@ -203,15 +203,16 @@ fn reach(
 
 /// What guest code reads.
 pub fn guest_read(mm: &MemoryManager, address: u64) -> Result<u8, FaultOutcome> {
-    let (file, offset) = reach(mm, address, Access::READ)?;
-    let mut byte = [0];
-    assert_eq!(memory::read(&file.view(offset, 1).expect("a view"), &mut byte), 1);
-    Ok(byte[0])
+    reach(mm, address, Access::READ).map(|(file, offset)| {
+        let mut byte = [0];
+        assert_eq!(memory::read(&file.view(offset, 1).expect("a view"), &mut byte), 1);
+        byte[0]
+    })
 }
 
 /// What guest code writes.
 pub fn guest_write(mm: &MemoryManager, address: u64, byte: u8) -> Result<(), FaultOutcome> {
-    let (file, offset) = reach(mm, address, Access::WRITE)?;
-    assert_eq!(memory::write(&[byte], &file.view(offset, 1).expect("a view")), 1);
-    Ok(())
+    reach(mm, address, Access::WRITE).map(|(file, offset)| {
+        assert_eq!(memory::write(&[byte], &file.view(offset, 1).expect("a view")), 1);
+    })
 }

@@ -64,7 +64,7 @@ pub fn mmap(
     }
     let request = match file {
         None => anonymous_request(task, plain, kind, flags)?,
-        Some(file) => file_request(plain, kind, flags, file, offset)?,
+        Some(file) => file_request(&plain, kind, flags, file, offset)?,
     };
     Ok(task.mm().map(&request)?)
 }
@@ -110,8 +110,7 @@ fn anonymous_request(
         MapType::SharedValidate => Err(Errno::EINVAL),
         MapType::Shared if grows => Err(Errno::EINVAL),
         MapType::Shared => {
-            let source =
-                SharedMemory::new(task.kernel().memory(), plain.length, SHARED_ANONYMOUS_IDENTITY);
+            let source = SharedMemory::new(task.kernel().memory(), plain.length, SHARED_ANONYMOUS_IDENTITY);
             Ok(MapRequest {
                 flags: plain.flags | AreaFlags::SHARED,
                 backing: MapBacking::Source { source, file: None, offset: 0 },
@@ -123,7 +122,7 @@ fn anonymous_request(
 
 /// A mapping of a file, as far as the way in which it was opened allows it.
 fn file_request(
-    plain: MapRequest,
+    plain: &MapRequest,
     kind: MapType,
     flags: MapFlags,
     file: Arc<File>,
@@ -165,7 +164,7 @@ fn file_request(
         flags: area,
         may,
         backing: MapBacking::Source { source, file: Some(file), offset },
-        ..plain
+        ..plain.clone()
     })
 }
 

@@ -1,6 +1,11 @@
 //! Descriptor tables.
 
+use std::sync::Arc;
+
+use bartizan_abi::Errno;
 use bitflags::bitflags;
+
+use super::File;
 
 /// A descriptor as the guest numbers it; never negative once it has been looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,3 +23,10 @@ bitflags! {
 /// The descriptors of a process.
 #[derive(Debug)]
 pub struct FdTable {}
+
+impl FdTable {
+    /// The description that `fd` refers to, `EBADF` if it is not open or was opened with `O_PATH`.
+    pub fn get(&self, _fd: FdNumber) -> Result<Arc<File>, Errno> {
+        Err(Errno::EBADF)
+    }
+}

@@ -38,6 +38,7 @@
 
 pub mod arch;
 pub mod memory;
+pub mod ptrace;
 pub mod systrap;
 
 use std::any::Any;
@@ -147,7 +148,7 @@ pub enum Populate {
 }
 
 /// What runs guest code for one task thread.
-pub trait Context: Debug {
+pub trait Context: Debug + Any {
     /// Runs guest code in `space` with `registers` until something happens.
     ///
     /// # Errors

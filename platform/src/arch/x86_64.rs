@@ -34,6 +34,47 @@ pub struct Registers {
     pub gs: u64,
 }
 
+impl Registers {
+    /// All registers, each with its offset in bytes.
+    pub(crate) fn words(&self) -> [(usize, u64); 27] {
+        let values = [
+            self.r15,
+            self.r14,
+            self.r13,
+            self.r12,
+            self.rbp,
+            self.rbx,
+            self.r11,
+            self.r10,
+            self.r9,
+            self.r8,
+            self.rax,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            self.orig_rax,
+            self.rip,
+            self.cs,
+            self.eflags,
+            self.rsp,
+            self.ss,
+            self.fs_base,
+            self.gs_base,
+            self.ds,
+            self.es,
+            self.fs,
+            self.gs,
+        ];
+        let mut offset = 0;
+        values.map(|value| {
+            let word = (offset, value);
+            offset += size_of::<u64>();
+            word
+        })
+    }
+}
+
 /// Extended state in the layout of the XSAVE area, standard (not compacted) format; at least the 512 bytes of
 /// the legacy region, at most what `CPUID.0DH` gives for the enabled components.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,86 @@
+//! The platform contract, one test for each promise and each kind of exit, over every platform that runs guest code.
+//!
+//! Names in `suite` say which promise of `bartizan_platform` they check.
+
+mod code;
+mod environment;
+mod faults;
+mod interrupts;
+mod leftovers;
+mod mappings;
+mod registers;
+
+use std::sync::Arc;
+
+use bartizan_platform::{Platform, PlatformError};
+
+/// How a platform is made.
+type Constructor = fn() -> Result<Arc<dyn Platform>, PlatformError>;
+
+/// One test for each check, for one platform.
+macro_rules! conformance {
+    ($platform:ident, $constructor:expr, [$($module:ident :: $check:ident),* $(,)?]) => {
+        mod $platform {
+            $(
+                #[test]
+                fn $check() {
+                    crate::$module::$check(&crate::environment::Environment::new($constructor));
+                }
+            )*
+        }
+    };
+}
+
+/// The whole suite for one platform.
+macro_rules! all_checks {
+    ($platform:ident, $constructor:expr) => {
+        conformance!(
+            $platform,
+            $constructor,
+            [
+                registers::registers_go_in_and_out,
+                registers::a_system_call_stops_behind_its_instruction,
+                registers::no_call_reaches_the_host,
+                registers::no_call_is_restarted,
+                registers::old_entries_are_no_system_calls,
+                registers::vsyscalls_are_system_calls,
+                registers::strange_segments_are_survived,
+                registers::impossible_registers_trap,
+                registers::vector_state_belongs_to_the_context,
+                registers::hostile_vector_state_is_sanitised,
+                registers::segment_bases_are_loaded,
+                faults::reads_writes_and_fetches_of_absent_pages,
+                faults::writes_to_read_only_pages,
+                faults::fetches_of_data_pages,
+                faults::a_write_to_its_own_instruction,
+                faults::faults_repeat_after_mapping,
+                faults::addresses_outside_are_faults,
+                faults::truncated_files_are_bus_errors,
+                faults::exceptions_are_traps,
+                faults::single_steps_are_traps,
+                interrupts::a_spinning_guest_is_interrupted,
+                interrupts::an_early_interrupt_is_kept,
+                interrupts::interrupts_do_not_change_registers,
+                interrupts::signals_from_outside_are_ignored,
+                mappings::two_contexts_share_an_address_space,
+                mappings::operations_take_effect_in_order,
+                mappings::unmapping_is_confirmed_while_others_run,
+                mappings::protecting_is_confirmed_while_others_run,
+                mappings::retired_objects_wait_for_what_was_queued,
+                mappings::wrong_ranges_are_refused,
+                mappings::many_mappings_at_once,
+                mappings::populated_mappings_hold_data,
+                mappings::a_context_moves_between_address_spaces,
+                leftovers::a_killed_stub_is_an_error,
+                leftovers::a_killed_running_stub_is_an_error,
+                leftovers::nothing_stays_behind,
+                leftovers::many_platforms_side_by_side,
+                leftovers::many_contexts_come_and_go,
+                leftovers::all_processes_die_with_the_host,
+            ]
+        );
+    };
+}
+
+all_checks!(ptrace, || bartizan_platform::ptrace::PtracePlatform::new()
+    .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));

@@ -159,7 +159,6 @@ pub fn wrong_ranges_are_refused(environment: &Environment) {
     let space = environment.space();
     let user = environment.platform.user_addresses();
     let good = space.page(READ_WRITE);
-    #[expect(clippy::reversed_empty_ranges, reason = "that is what is tried")]
     let wrong = [
         0..PAGE_SIZE,
         user.start - PAGE_SIZE..user.start + PAGE_SIZE,

@@ -266,7 +266,6 @@ impl MemoryManager {
         placement: &Placement,
     ) -> Result<(Range<u64>, Range<u64>), FaultOutcome> {
         let frames = self.memory.allocate(range.end - range.start)?;
-        self.memory.prefault(&frames);
         let from = placement.file_range(range);
         if super::access::copy_between(&*placement.file, from, &*self.frames, frames.start) {
             Ok((range.clone(), frames))

@@ -1,2 +1,43 @@
-//! The chores of the workspace.
-fn main() {}
+//! The chores of the workspace, as `cargo xtask NAME`.
+
+mod packages;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask test [ARGUMENT…]   make ready what the tests need, then run all tests (arguments go to the test runner)
+cargo xtask soak [SECONDS]     run the tests of programs and guests again and again, an hour by default
+cargo xtask bench              one table of what operations cost on the host and in a sandbox
+cargo xtask docs [--check]     write docs/compat.md, or check that it is up to date
+cargo xtask packages           install the Debian packages that the tests need";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let Some((chore, rest)) = arguments.split_first() else { bail!("no chore named\n\n{USAGE}") };
+    match chore.as_str() {
+        "test" => test::test(rest),
+        "soak" => test::soak(rest),
+        "bench" => test::bench(rest),
+        "docs" => test::docs(rest),
+        "packages" => packages::make_ready().map(|_missing| ()),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("there is no chore {chore}\n\n{USAGE}"),
+    }
+}

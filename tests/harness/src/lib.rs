@@ -1,0 +1,29 @@
+//! What the tests, the benchmarks and the chores share.
+//!
+//! A test here runs one [`Scene`] twice: on the host kernel, in a mount namespace of its own that has the same empty
+//! directories as a sandbox, and in a sandbox through the launcher. What both print and how both end must be equal
+//! ([`compare`]). The host kernel is the specification, so a scene must print nothing that differs between two runs on
+//! the host: no process ids, times, or names of temporary files.
+
+mod compare;
+mod guest;
+mod outcome;
+mod places;
+mod requirement;
+mod scene;
+
+pub use compare::{Check, compare};
+pub use guest::{build_guest, build_guests, build_host_tool, guest_names, guest_path};
+pub use outcome::{Outcome, run};
+pub use places::{launcher, profile_directory, source_directory, target_directory};
+pub use requirement::{Requirement, missing, requirements};
+pub use scene::{SEARCH_PATH, Scene};
+
+/// The platforms that the tests run on: the names in `BARTIZAN_PLATFORMS`, separated by commas or blanks, `ptrace`
+/// where it is not set. `host` is none, and proves the tests themselves.
+pub fn platforms() -> Vec<String> {
+    let names = std::env::var("BARTIZAN_PLATFORMS").unwrap_or_default();
+    let names: Vec<String> =
+        names.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() { vec!["ptrace".to_owned()] } else { names }
+}

@@ -1,0 +1,200 @@
+//! A command with its surroundings, run on the host or in a sandbox.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{Outcome, launcher, run, target_directory};
+
+/// Where programs are looked for, on the host as in a sandbox.
+pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables of the environment that every scene has.
+const ENVIRONMENT: &[(&str, &str)] =
+    &[("PATH", SEARCH_PATH), ("HOME", "/tmp"), ("LC_ALL", "C"), ("TZ", "UTC"), ("TERM", "dumb")];
+
+/// The directories that a sandbox has empty, and a run on the host in its own mount namespace.
+const SCRATCH: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
+
+/// Makes the scratch directories, enters the working directory and becomes the command. Its arguments: the working
+/// directory, the number of directories that stay visible although they lie in a scratch directory, these, the command.
+const SET_THE_SCENE: &str = r#"
+umask 022
+cwd=$1; kept=$2; shift 2
+set -e
+held=
+number=3
+while [ $kept -gt 0 ]; do
+    eval "exec $number<\"\$1\""
+    held="$held $number:$1"
+    number=$((number + 1)); kept=$((kept - 1)); shift
+done
+for directory in /tmp /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $directory; done
+for entry in $held; do
+    mkdir -p "${entry#*:}"
+    mount -c --bind "/proc/self/fd/${entry%%:*}" "${entry#*:}"
+    eval "exec ${entry%%:*}<&-"
+done
+cd "$cwd"
+exec "$@"
+"#;
+
+/// A command with its arguments, input, environment and limit of time. It starts in an empty `/tmp`.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    command: Vec<OsString>,
+    input: Vec<u8>,
+    environment: Vec<(String, String)>,
+    options: Vec<OsString>,
+    cwd: PathBuf,
+    limit: Duration,
+}
+
+impl Scene {
+    /// A scene that runs `program`, found in [`SEARCH_PATH`] unless it has a slash.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            command: vec![program.into()],
+            input: Vec::new(),
+            environment: Vec::new(),
+            options: Vec::new(),
+            cwd: PathBuf::from("/tmp"),
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.command.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.command.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a variable to the environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets what the command reads from its standard input, which is `/dev/null` where this is empty.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Sets the working directory, `/tmp` before.
+    #[must_use]
+    pub fn cwd(mut self, cwd: impl Into<PathBuf>) -> Self {
+        self.cwd = cwd.into();
+        self
+    }
+
+    /// Sets how long it may take, 60 s before.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Adds an option of the launcher, for the sandbox alone.
+    #[must_use]
+    pub fn option(mut self, option: impl Into<OsString>) -> Self {
+        self.options.push(option.into());
+        self
+    }
+
+    /// How long it may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Runs the scene on the host, in a mount namespace of its own.
+    pub fn native(&self) -> Result<Outcome> {
+        let mut command = Command::new("unshare");
+        command.args(if is_root() { &["-m"][..] } else { &["-r", "-m"][..] });
+        command.args(["--propagation", "private", "--", "/bin/sh", "-c", SET_THE_SCENE, "scene"]);
+        let kept = kept_directories()?;
+        command.arg(&self.cwd).arg(kept.len().to_string()).args(&kept).args(&self.command);
+        command.env_clear();
+        command.envs(ENVIRONMENT.iter().copied());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        run(&mut command, &self.input, self.limit)
+    }
+
+    /// Runs the scene in a sandbox on `platform`. The platform `host` is the host once more: it proves that the scene
+    /// does the same each time.
+    pub fn sandboxed(&self, platform: &str) -> Result<Outcome> {
+        if platform == "host" {
+            return self.native();
+        }
+        let mut command = Command::new(launcher()?);
+        command.args(["do", "--platform", platform]).arg("--cwd").arg(&self.cwd);
+        let variables = ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        for (name, value) in variables.chain(self.environment.iter().cloned()) {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        for directory in kept_directories()? {
+            let mut bind = directory.clone().into_os_string();
+            bind.push(":");
+            bind.push(&directory);
+            bind.push(":ro");
+            command.arg("--bind").arg(bind);
+        }
+        command.args(&self.options).arg("--").args(&self.command);
+        run(&mut command, &self.input, self.limit)
+    }
+}
+
+/// The directories with what the tests build, where a scratch directory would hide them.
+fn kept_directories() -> Result<Vec<PathBuf>> {
+    let guests = target_directory()?.join("guest");
+    if !SCRATCH.iter().any(|scratch| guests.starts_with(scratch)) {
+        return Ok(Vec::new());
+    }
+    if guests.as_os_str().to_string_lossy().contains([' ', ':']) {
+        bail!("{} has a blank or a colon in its name", guests.display());
+    }
+    std::fs::create_dir_all(&guests).with_context(|| format!("cannot make {}", guests.display()))?;
+    Ok(vec![guests])
+}
+
+/// Whether mounts need no user namespace.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scene;
+
+    #[test]
+    fn a_native_scene_starts_in_an_empty_directory_with_a_fixed_environment() {
+        let outcome = Scene::new("/bin/sh").args(["-c", "pwd; ls -A; env | sort; cat; exit 7"]);
+        let outcome = outcome.env("A", "b").input("in\n").native().expect("scene runs");
+        let expected = "/tmp\nA=b\nHOME=/tmp\nLC_ALL=C\nPATH=";
+        let printed = String::from_utf8_lossy(&outcome.stdout);
+        assert!(printed.starts_with(expected), "{printed}");
+        assert!(printed.ends_with("TZ=UTC\nin\n"), "{printed}");
+        assert_eq!(outcome.code, 7);
+    }
+
+    #[test]
+    fn a_scene_that_takes_too_long_is_killed() {
+        let scene = Scene::new("/bin/sh").args(["-c", "sleep 60 & sleep 60"]);
+        let outcome = scene.within(std::time::Duration::from_millis(300)).native().expect("scene runs");
+        assert!(outcome.timed_out);
+        assert_eq!(outcome.code, 128 + 9);
+    }
+}

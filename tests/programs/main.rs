@@ -1,0 +1,37 @@
+//! Unmodified programs of Debian, each on the host kernel and in a sandbox on each platform: what they print and how they
+//! end must be the same.
+//!
+//! A case is a script, run by one of the shells; it starts in an empty `/tmp`. It must print the same each time on the
+//! host: no process ids, times or names of temporary files.
+
+mod bash;
+mod busybox;
+mod case;
+mod languages;
+mod tools;
+
+use std::process::ExitCode;
+
+use bartizan_harness::{compare, missing, platforms};
+use case::Case;
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let groups = [busybox::CASES, bash::CASES, tools::CASES, languages::CASES];
+    let mut trials = Vec::new();
+    for platform in platforms() {
+        for case in groups.into_iter().flatten() {
+            trials.push(trial(case, &platform));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The test of `case` on `platform`, ignored where a program that it needs is missing.
+fn trial(case: &'static Case, platform: &str) -> Trial {
+    let platform = platform.to_owned();
+    let skipped = !missing(case.needs).is_empty() || !missing(&["unshare"]).is_empty();
+    let name = format!("{platform}::{}", case.name);
+    Trial::test(name, move || Ok(compare(&case.scene()?, &platform, case.check)?)).with_ignored_flag(skipped)
+}

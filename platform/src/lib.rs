@@ -38,6 +38,7 @@
 
 pub mod arch;
 pub mod memory;
+pub mod mock;
 pub mod ptrace;
 pub mod systrap;
 

@@ -251,10 +251,10 @@ impl MemoryManager {
     }
 
     /// Moves the end of the heap, and gives where it is then; what cannot be done leaves it where it was (`brk(2)`).
-    pub fn set_brk(&self, wanted: u64) -> u64 {
+    pub fn set_brk(&self, wanted: u64, privilege: LockPrivilege) -> u64 {
         let mut mappings = self.mappings.write();
         let mut removed = Removed::new();
-        let end = self.move_brk(&mut mappings, wanted, &mut removed);
+        let end = self.move_brk(&mut mappings, wanted, privilege, &mut removed);
         let populate = match end {
             Some(grown) if mappings.future_flags.contains(AreaFlags::LOCKED) => Some(grown),
             _ => None,
@@ -273,6 +273,7 @@ impl MemoryManager {
         &self,
         mappings: &mut Mappings,
         wanted: u64,
+        privilege: LockPrivilege,
         removed: &mut Removed<Area>,
     ) -> Option<Range<u64>> {
         let layout = mappings.layout;
@@ -291,7 +292,7 @@ impl MemoryManager {
             let area = heap_area(mappings);
             let fits = new <= mappings.bounds().end
                 && mappings.is_free(old..new)
-                && self.check_room(mappings, &area, new - old, 0, LockPrivilege::Limited).is_ok();
+                && self.check_room(mappings, &area, new - old, 0, privilege).is_ok();
             if !fits {
                 return None;
             }

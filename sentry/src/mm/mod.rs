@@ -29,6 +29,8 @@ mod user;
 mod user_buffers;
 
 #[cfg(test)]
+mod guest_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod testing;

@@ -282,17 +282,17 @@ fn stacks_grow_down_to_their_limit_and_keep_their_distance() {
 fn heap_grows_shrinks_and_stays_within_limits() {
     let mm = address_space(LIMIT);
     mm.set_brk_start(BASE);
-    assert_eq!(mm.set_brk(0), BASE);
-    assert_eq!(mm.set_brk(BASE + 5000), BASE + 5000);
+    assert_eq!(mm.set_brk(0, LockPrivilege::Limited), BASE);
+    assert_eq!(mm.set_brk(BASE + 5000, LockPrivilege::Limited), BASE + 5000);
     assert_eq!(only_area(&mm), BASE..BASE + 2 * PAGE_SIZE);
     guest_write(&mm, BASE + 4096, 1).unwrap();
-    assert_eq!(mm.set_brk(BASE + 10), BASE + 10);
+    assert_eq!(mm.set_brk(BASE + 10, LockPrivilege::Limited), BASE + 10);
     assert_eq!(guest_read(&mm, BASE + 4096), Err(FaultOutcome::SegvMapErr));
     anonymous(&mm, BASE + 8 * PAGE_SIZE, 1);
-    assert_eq!(mm.set_brk(BASE + 10 * PAGE_SIZE), BASE + 10);
+    assert_eq!(mm.set_brk(BASE + 10 * PAGE_SIZE, LockPrivilege::Limited), BASE + 10);
     mm.set_limits(MemoryLimits { data: 3 * PAGE_SIZE, ..MemoryLimits::default() });
-    assert_eq!(mm.set_brk(BASE + 4 * PAGE_SIZE), BASE + 10);
-    assert_eq!(mm.set_brk(BASE - PAGE_SIZE), BASE + 10);
+    assert_eq!(mm.set_brk(BASE + 4 * PAGE_SIZE, LockPrivilege::Limited), BASE + 10);
+    assert_eq!(mm.set_brk(BASE - PAGE_SIZE, LockPrivilege::Limited), BASE + 10);
 }
 
 #[test]

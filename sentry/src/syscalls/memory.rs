@@ -251,7 +251,7 @@ pub fn mremap(
 
 /// `brk(2)`: always the end of the heap as it is afterwards.
 pub fn brk(task: &CurrentTask, address: UserAddr) -> SysResult<UserAddr> {
-    Ok(UserAddr(task.mm().set_brk(address.0)))
+    Ok(UserAddr(task.mm().set_brk(address.0, lock_privilege(task))))
 }
 
 /// `madvise(2)`.

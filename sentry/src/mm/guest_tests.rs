@@ -42,6 +42,7 @@ fn machine() -> Option<Machine> {
 
 impl Machine {
     /// Stores `byte` at `to`, and behind it the byte that is at `from`.
+    #[expect(clippy::unwrap_in_result, reason = "a test fails by panicking")]
     fn run(&mut self, mm: &MemoryManager, to: u64, byte: u8, from: u64) -> Result<(), FaultOutcome> {
         let mut registers = Registers {
             rip: CODE,

@@ -112,3 +112,106 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::{MemoryFile, PAGE_SIZE};
+    use crate::{BackingFile, Populate};
+
+    const PAGES: u64 = 24;
+
+    /// What is mapped, page by page: offset and access.
+    type Model = BTreeMap<u64, (u64, Access)>;
+
+    /// Does what the host would do; false if it would refuse.
+    fn apply(model: &mut Model, operation: &Operation) -> bool {
+        let range = operation.range().clone();
+        for page in range.clone().step_by(PAGE_SIZE as usize) {
+            match operation {
+                Operation::Map(mapping) => {
+                    model.insert(page, (mapping.offset + page - range.start, mapping.access));
+                }
+                Operation::Unmap(_) => {
+                    model.remove(&page);
+                }
+                Operation::Protect(_, access) => match model.get_mut(&page) {
+                    Some(found) => found.1 = *access,
+                    None => return false,
+                },
+            }
+        }
+        true
+    }
+
+    fn operation(file: &Arc<MemoryFile>, (kind, start, length, what): (u8, u64, u64, u8)) -> Operation {
+        let range = start * PAGE_SIZE..(start + length).min(PAGES) * PAGE_SIZE;
+        let access = if what % 2 == 0 { Access::READ } else { Access::READ | Access::WRITE };
+        match kind {
+            0 | 1 => Operation::Map(Mapping {
+                offset: range.start + u64::from(what / 2) * PAGES * PAGE_SIZE,
+                range,
+                file: Arc::clone(file) as Arc<dyn BackingFile>,
+                access,
+                populate: Populate::Lazily,
+            }),
+            2 => Operation::Unmap(range),
+            _ => Operation::Protect(range, access),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn joined_operations_do_the_same(
+            steps in prop::collection::vec((0u8..4, 0..PAGES, 1u64..10, 0u8..4), 1..60),
+            batches in prop::collection::vec(0usize..8, 60),
+        ) {
+            let file = MemoryFile::new(PAGE_SIZE).unwrap();
+            let (mut naive, mut queued) = (Model::new(), Model::new());
+            let mut queue = Queue::default();
+            for (step, batch) in steps.into_iter().zip(batches) {
+                let operation = operation(&file, step);
+                let mut after = naive.clone();
+                // The sentry does not protect what is not mapped.
+                if !apply(&mut after, &operation) {
+                    continue;
+                }
+                naive = after;
+                queue.push(operation);
+                if batch == 0 {
+                    for operation in queue.take_batch() {
+                        prop_assert!(apply(&mut queued, &operation));
+                    }
+                }
+            }
+            while queue.len() > 0 {
+                for operation in queue.take_batch() {
+                    prop_assert!(apply(&mut queued, &operation));
+                }
+            }
+            prop_assert_eq!(naive, queued);
+        }
+    }
+
+    #[test]
+    fn neighbours_become_one() {
+        let file = MemoryFile::new(PAGE_SIZE).unwrap();
+        let mut queue = Queue::default();
+        for start in 0..10 {
+            queue.push(operation(&file, (0, start, 1, 0)));
+        }
+        assert_eq!(queue.len(), 1);
+        queue.push(operation(&file, (2, 3, 1, 0)));
+        queue.push(operation(&file, (2, 4, 3, 0)));
+        assert_eq!(queue.len(), 2);
+        queue.push(operation(&file, (2, 0, 20, 0)));
+        assert_eq!(queue.len(), 1);
+        let batch = queue.take_batch();
+        queue.put_back(batch);
+        assert_eq!(queue.len(), 1);
+    }
+}

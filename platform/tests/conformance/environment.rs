@@ -118,12 +118,17 @@ pub fn start_at(rip: u64) -> Registers {
     Registers { rip, cs: 0x33, ss: 0x2b, eflags: 0x202, ..Registers::default() }
 }
 
-/// Switches until something other than an interrupt happens.
+/// Switches once, and fetches all registers.
 #[track_caller]
 pub fn run(context: &mut dyn Context, space: &Space, registers: &mut Registers) -> Exit {
-    context.switch(&space.space, registers).unwrap()
+    let exit = context.switch(&space.space, registers).unwrap();
+    if exit == Exit::Syscall {
+        context.complete_registers(registers).unwrap();
+    }
+    exit
 }
 
+/// As [`run`], for guests whose next exit is a system call.
 #[track_caller]
 pub fn run_to_call(context: &mut dyn Context, space: &Space, registers: &mut Registers) {
     assert_eq!(run(context, space, registers), Exit::Syscall, "{registers:x?}");

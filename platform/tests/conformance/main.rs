@@ -5,6 +5,7 @@
 mod code;
 mod environment;
 mod faults;
+mod hostile;
 mod interrupts;
 mod leftovers;
 mod mappings;
@@ -49,6 +50,9 @@ macro_rules! all_checks {
                 registers::vector_state_belongs_to_the_context,
                 registers::hostile_vector_state_is_sanitised,
                 registers::segment_bases_are_loaded,
+                hostile::odd_instructions_are_survived,
+                hostile::random_code_is_survived,
+                hostile::random_registers_are_survived,
                 faults::reads_writes_and_fetches_of_absent_pages,
                 faults::writes_to_read_only_pages,
                 faults::fetches_of_data_pages,

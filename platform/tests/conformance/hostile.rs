@@ -1,0 +1,193 @@
+//! Guests that do anything at all: the platform answers each switch, and goes on working.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bartizan_platform::memory::PAGE_SIZE;
+use bartizan_platform::{Access, Context, PlatformError, Registers};
+
+use crate::code;
+use crate::environment::{Environment, READ_WRITE, Space, run_to_call, start_at};
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Calls `body` while another thread interrupts the context again and again.
+fn with_interrupts(context: &mut dyn Context, body: impl FnOnce(&mut dyn Context)) {
+    let interrupter = context.interrupter();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_micros(500));
+                interrupter.interrupt();
+            }
+        });
+        body(context);
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// The platform still does what it should.
+fn check_health(environment: &Environment, space: &Space, context: &mut dyn Context) {
+    // An interrupt may be left over.
+    let mut registers = space.program(code::system_calls());
+    let _interrupted = context.switch(&space.space, &mut registers).unwrap();
+    run_to_call(context, space, &mut space.program(code::system_calls()));
+    let other = environment.space();
+    run_to_call(&mut *environment.context(), &other, &mut other.program(code::system_calls()));
+}
+
+/// Entries to the kernel, and instructions that few programs have.
+const ODD_INSTRUCTIONS: [&[u8]; 22] = [
+    &[0x0f, 0x34],                   // sysenter
+    &[0x0f, 0x35],                   // sysexit
+    &[0x0f, 0x07],                   // sysret
+    &[0xcd, 0x80],                   // int 0x80
+    &[0xcd, 0x03],                   // int 3, long form
+    &[0xcd, 0x04],                   // int 4
+    &[0xcd, 0x2e],                   // int 0x2e
+    &[0xf1],                         // int1
+    &[0xcf],                         // iret
+    &[0xfa],                         // cli
+    &[0xe4, 0x80],                   // in al, 0x80
+    &[0x0f, 0x30],                   // wrmsr
+    &[0x0f, 0x33],                   // rdpmc
+    &[0x0f, 0x01, 0xef],             // wrpkru
+    &[0x0f, 0x01, 0xd5],             // xend
+    &[0xc7, 0xf8, 0, 0, 0, 0],       // xbegin
+    &[0x0f, 0x01, 0xd1],             // xsetbv
+    &[0x0f, 0x00, 0x00],             // sldt [rax]
+    &[0x0f, 0x01, 0x0c, 0x24],       // sidt [rsp]
+    &[0x48, 0x0f, 0xc7, 0x1c, 0x24], // xrstors64 [rsp]
+    &[0xf2, 0x0f, 0xae, 0xf0],       // umwait eax
+    &[0xca, 0x00, 0x00],             // far return
+];
+
+pub fn odd_instructions_are_survived(environment: &Environment) {
+    let space = environment.space();
+    let mut context = environment.context();
+    let stack = space.page(READ_WRITE);
+    for instruction in ODD_INSTRUCTIONS {
+        let mut code = instruction.to_vec();
+        code.extend(code::system_calls());
+        let program = space.program(&code);
+        // exit and exit_group of either kind of call, then addresses.
+        for rax in [1, 60, 231, 252, stack.address, u64::MAX] {
+            for rcx in [0, program.rip + instruction.len() as u64, u64::MAX] {
+                let mut registers = Registers {
+                    rax,
+                    rcx,
+                    r11: program.eflags,
+                    rsp: stack.address + 2048,
+                    rbp: stack.address + 1024,
+                    ..program
+                };
+                for _ in 0..3 {
+                    with_interrupt_soon(&mut *context, |context| {
+                        context.switch(&space.space, &mut registers).unwrap();
+                    });
+                }
+            }
+        }
+    }
+    check_health(environment, &space, &mut *context);
+}
+
+/// Calls `body`, and interrupts the context when it takes long.
+fn with_interrupt_soon(context: &mut dyn Context, body: impl FnOnce(&mut dyn Context)) {
+    let interrupter = context.interrupter();
+    let (done, waiting) = std::sync::mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(Duration::from_millis(200)).is_err() {
+                interrupter.interrupt();
+            }
+        });
+        body(context);
+        let _over = done.send(());
+    });
+}
+
+pub fn random_code_is_survived(environment: &Environment) {
+    const ROUNDS: usize = 4000;
+    let space = environment.space();
+    let mut context = environment.context();
+    let page = space.piece(4 * PAGE_SIZE);
+    space.map(&page, READ_WRITE | Access::EXECUTE);
+    let mut random = Random(0x1234_5678_9abc_def1);
+    with_interrupts(&mut *context, |context| {
+        for round in 0..ROUNDS {
+            let code: Vec<u8> = (0..512).flat_map(|_| random.next().to_le_bytes()).collect();
+            space.put(&page, &code);
+            let middle = page.address + 2 * PAGE_SIZE;
+            let mut registers = Registers {
+                rsp: middle,
+                rbp: middle,
+                rdi: middle,
+                rsi: page.address + (round as u64 % 64),
+                rbx: middle,
+                rdx: random.next(),
+                r8: random.next(),
+                ..start_at(page.address)
+            };
+            for _ in 0..4 {
+                context.switch(&space.space, &mut registers).unwrap();
+            }
+        }
+    });
+    check_health(environment, &space, &mut *context);
+}
+
+pub fn random_registers_are_survived(environment: &Environment) {
+    const ROUNDS: usize = 4000;
+    let space = environment.space();
+    let mut context = environment.context();
+    let program = space.program(code::increment());
+    let mut random = Random(0xfeed_beef_0bad_f00d);
+    with_interrupts(&mut *context, |context| {
+        for round in 0..ROUNDS {
+            let mut word = || match round % 3 {
+                0 => random.next(),
+                1 => random.next() >> 17,
+                _ => random.next() & 0xff,
+            };
+            let mut registers = Registers {
+                rax: word(),
+                rbx: word(),
+                rsp: word(),
+                rip: word(),
+                cs: word(),
+                ss: word(),
+                eflags: word(),
+                fs_base: word(),
+                gs_base: word(),
+                ds: word(),
+                es: word(),
+                fs: word(),
+                gs: word(),
+                orig_rax: word(),
+                ..program
+            };
+            if round % 2 == 0 {
+                registers = Registers { rip: program.rip, cs: 0x33, ss: 0x2b, ..registers };
+            }
+            match context.switch(&space.space, &mut registers) {
+                Ok(_) => {}
+                Err(PlatformError::Died { what }) => panic!("{what} with {registers:x?}"),
+                Err(error) => panic!("{error} with {registers:x?}"),
+            }
+        }
+    });
+    check_health(environment, &space, &mut *context);
+}

@@ -8,7 +8,7 @@ use std::time::Instant;
 use bartizan_abi::PollEvents;
 use bartizan_platform::Registers;
 
-use super::{Task, WaitQueue, Wake};
+use super::{RestartBlock, Task, WaitQueue, Wake};
 use crate::WaitError;
 use crate::mm::MemoryManager;
 use crate::vfs::{FdTable, FsContext};
@@ -24,6 +24,8 @@ pub struct CurrentTask {
     memory: RefCell<Arc<MemoryManager>>,
     files: RefCell<Arc<FdTable>>,
     fs: RefCell<Arc<FsContext>>,
+    /// What `restart_syscall(2)` continues.
+    pub(super) restart: Cell<RestartBlock>,
 }
 
 impl Deref for CurrentTask {

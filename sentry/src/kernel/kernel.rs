@@ -8,6 +8,7 @@ use bartizan_platform::Platform;
 use bartizan_platform::memory::MemoryFile;
 
 use super::Statistics;
+use super::services::Services;
 
 /// The kernel of one sandbox. All its state hangs off one `Arc<Kernel>`; nothing is global.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Kernel {
     memory: Arc<MemoryFile>,
     next_device: AtomicU32,
     statistics: Statistics,
+    pub(super) services: Services,
 }
 
 impl Kernel {

@@ -1,6 +1,7 @@
 //! Tasks: the threads of guest processes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -12,6 +13,7 @@ use crate::vfs::{FdTable, FsContext};
 /// A thread of a guest process, as all may see it (`struct task_struct`).
 #[derive(Debug)]
 pub struct Task {
+    tid: AtomicI32,
     kernel: Arc<Kernel>,
     credentials: ArcSwap<Credentials>,
     /// What `clone` flags share; `None` after the task has given it up by exiting.
@@ -28,6 +30,11 @@ struct TaskShared {
 }
 
 impl Task {
+    /// Its number; `execve` of a thread that does not lead its group changes it.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
     /// The kernel that it belongs to.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.kernel

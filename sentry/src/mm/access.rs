@@ -238,6 +238,40 @@ impl MemoryManager {
         self.atomically(address, Access::WRITE, |slice| memory::fetch_update_u32(slice, &mut change))
     }
 
+    /// As [`load_u32`](Self::load_u32), without bringing anything in: `None` if the page is not in place. For callers that hold a
+    /// lock; takes the lock `Pages`.
+    pub fn load_u32_in_place(&self, address: UserAddr) -> Option<u32> {
+        self.in_place(address, Access::READ, memory::load_u32)
+    }
+
+    /// As [`compare_exchange_u32`](Self::compare_exchange_u32), without bringing anything in.
+    pub fn compare_exchange_u32_in_place(&self, address: UserAddr, expected: u32, new: u32) -> Option<u32> {
+        self.in_place(address, Access::WRITE, |slice| memory::compare_exchange_u32(slice, expected, new))
+    }
+
+    /// As [`fetch_update_u32`](Self::fetch_update_u32), without bringing anything in.
+    pub fn fetch_update_u32_in_place(
+        &self,
+        address: UserAddr,
+        mut change: impl FnMut(u32) -> u32,
+    ) -> Option<u32> {
+        self.in_place(address, Access::WRITE, |slice| memory::fetch_update_u32(slice, &mut change))
+    }
+
+    fn in_place(
+        &self,
+        address: UserAddr,
+        access: Access,
+        operation: impl FnOnce(&VolatileSlice<'_>) -> Result<u32, AccessError>,
+    ) -> Option<u32> {
+        let mut result = None;
+        let _moved = self.step_in_place(address.0, size_of::<u32>(), access, |slice| {
+            result = operation(slice).ok();
+            slice.len()
+        });
+        result
+    }
+
     fn atomically(
         &self,
         address: UserAddr,

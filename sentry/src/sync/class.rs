@@ -17,10 +17,12 @@ pub enum LockClass {
     Directory,
     /// The mount tree of a namespace.
     Mounts,
-    /// Epoll: one instance and the files that it watches.
+    /// One change at a time of which epoll instance watches which other (`epnested_mutex`).
+    EpollNesting,
+    /// The files that an epoll instance watches.
     Epoll,
-    /// Interest lists inside an epoll instance.
-    EpollReady,
+    /// State of a socket: its name, its peer, its queue of connections.
+    Socket,
     /// The contents of an inode: data of a regular file, ring of a pipe.
     InodeData,
     /// Terminal state.
@@ -39,6 +41,8 @@ pub enum LockClass {
     FdTable,
     /// The working directory, root and umask of a group of tasks.
     FsContext,
+    /// A futex bucket; held while a futex word that is in place is loaded or changed.
+    Futex,
     /// The areas of an address space (`mmap_lock`).
     Mappings,
     /// The pages that are in place in an address space.
@@ -47,14 +51,14 @@ pub enum LockClass {
     MappingSet,
     /// A page source's own index of pages.
     PageIndex,
-    /// A futex bucket.
-    Futex,
     /// Attributes of an inode: mode, owner, times, size.
     Attributes,
     /// Timers of the kernel.
     Timers,
     /// A small table of the kernel: uts names, limits, keys, statistics.
     Table,
+    /// Which entries of an epoll instance may be ready.
+    EpollReady,
     /// Who waits for something; nothing is taken below but the state of one sleeping thread.
     WaitQueue,
     /// State of one sleeping thread.

@@ -4,5 +4,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dev;
 pub mod host;
 pub mod tmpfs;

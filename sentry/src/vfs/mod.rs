@@ -8,6 +8,7 @@
 //! A file system implements [`FilesystemOps`], [`InodeOps`] and [`FileOps`]; all of them have defaults.
 
 mod dentry;
+mod device;
 mod fd_table;
 mod file;
 mod filesystem;
@@ -19,6 +20,7 @@ mod mount;
 mod types;
 
 pub use dentry::Dentry;
+pub use device::{DeviceOps, DeviceRegistry};
 pub use fd_table::{FdFlags, FdNumber, FdTable};
 pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
 pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
@@ -44,9 +46,7 @@ pub fn seek_by_size(size: u64, whence: SeekSpecial, offset: i64) -> Result<u64, 
             .filter(|&position| i64::try_from(position).is_ok())
             .ok_or(Errno::EINVAL),
         SeekSpecial::Data | SeekSpecial::Hole => match u64::try_from(offset) {
-            Ok(offset) if offset < size => {
-                Ok(if whence == SeekSpecial::Data { offset } else { size })
-            }
+            Ok(offset) if offset < size => Ok(if whence == SeekSpecial::Data { offset } else { size }),
             _ => Err(Errno::ENXIO),
         },
     }

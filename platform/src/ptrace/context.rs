@@ -32,6 +32,8 @@ pub(super) struct PtraceContext {
     interrupt: Arc<Interrupt>,
     seat: Arc<Seat>,
     fpu: Fpu,
+    /// The address space whose tracee is the one to be interrupted and placed.
+    current: Option<*const Space>,
     last_fetch: LastFetch,
     /// The time stamp counter when guest code last stopped.
     left: u64,
@@ -56,6 +58,7 @@ impl PtraceContext {
             interrupt: Arc::default(),
             seat: Seat::new(placement),
             fpu: Fpu { layout: layout.clone(), stored: layout.initial(), home: None },
+            current: None,
             last_fetch: None,
             left: 0,
             _thread: PhantomData,
@@ -79,10 +82,9 @@ impl PtraceContext {
         if let Some(tracee) = self.places[index].tracee.take() {
             return Ok((index, tracee));
         }
-        if self.fpu.home == Some(Arc::as_ptr(space)) {
-            // The tracee that had it is gone.
-            self.fpu.home = None;
-        }
+        // A tracee that was there is gone, and its extended state with it.
+        self.forget_current(space);
+        self.fpu.home.take_if(|home| *home == Arc::as_ptr(space));
         let tracee = space.stub().attach().map_err(|error| order_failed("a thread", error))?;
         Ok((index, tracee))
     }
@@ -102,11 +104,18 @@ impl PtraceContext {
     fn give_up_place(&mut self, index: usize) {
         // A state that cannot be read is that of a dead tracee.
         let _lost = self.bring_fpu_home_from(index);
-        self.interrupt.aim_at(None);
-        self.seat.seat_tracee(None);
         let Place { tracee, space } = self.places.remove(index);
+        self.forget_current(&space);
         if let Some(tracee) = tracee {
             let _dead = space.stub().detach(tracee);
+        }
+    }
+
+    /// Makes sure that the tracee of `space` is not interrupted or placed any more.
+    fn forget_current(&mut self, space: &Arc<Space>) {
+        if self.current.take_if(|current| *current == Arc::as_ptr(space)).is_some() {
+            self.interrupt.aim_at(None);
+            self.seat.seat_tracee(None);
         }
     }
 
@@ -126,6 +135,11 @@ impl PtraceContext {
     /// Makes `tracee`, of `space`, the one that runs for this context.
     fn make_current(&mut self, tracee: &mut Stopped, space: &Arc<Space>) -> Result<(), TraceeError> {
         let here = Arc::as_ptr(space);
+        if self.current != Some(here) {
+            self.current = Some(here);
+            self.interrupt.aim_at(Some((space.stub().pid(), tracee.tid())));
+            self.seat.seat_tracee(Some(tracee.tid()));
+        }
         if self.fpu.home == Some(here) {
             return Ok(());
         }
@@ -134,8 +148,6 @@ impl PtraceContext {
         {
             self.bring_fpu_home_from(index)?;
         }
-        self.interrupt.aim_at(Some((space.stub().pid(), tracee.tid())));
-        self.seat.seat_tracee(Some(tracee.tid()));
         tracee.write_extended_state(&self.fpu.stored)?;
         self.fpu.home = Some(here);
         Ok(())
@@ -144,30 +156,39 @@ impl PtraceContext {
     /// Applies what is queued in `space` through this context's tracee.
     pub(super) fn apply(&mut self, space: &Arc<Space>) -> Result<(), PlatformError> {
         let (index, tracee) = self.take_tracee(space)?;
-        self.places[index].tracee = Some(space.apply(tracee)?);
-        Ok(())
+        let (tracee, result) = space.apply(tracee);
+        self.places[index].tracee = tracee;
+        result
     }
 
-    /// Runs guest code until there is an exit to report.
+    /// Runs guest code until there is an exit to report; gives the tracee back unless it died.
     fn run(
         &mut self,
         mut tracee: Stopped,
         space: &Space,
         registers: &mut Registers,
-    ) -> Result<(Stopped, Exit), PlatformError> {
+    ) -> (Option<Stopped>, Result<Exit, PlatformError>) {
         if space.is_pending() {
-            tracee = space.apply(tracee)?;
+            match space.apply(tracee) {
+                (Some(stopped), Ok(())) => tracee = stopped,
+                (stopped, result) => return (stopped, result.map(|()| Exit::Interrupted)),
+            }
         }
         if !self.interrupt.enter() {
-            return Ok((tracee, Exit::Interrupted));
+            return (Some(tracee), Ok(Exit::Interrupted));
         }
-        if !load(&mut tracee, registers)? {
-            self.interrupt.leave();
-            return Ok((tracee, Exit::Trap(Trap { signal: libc::SIGSEGV, code: SI_KERNEL, address: 0 })));
-        }
-        let result = self.run_loaded(tracee, registers);
+        let result = match load(&mut tracee, registers) {
+            Ok(true) => self.run_loaded(tracee, registers),
+            Ok(false) => {
+                Ok((tracee, Exit::Trap(Trap { signal: libc::SIGSEGV, code: SI_KERNEL, address: 0 })))
+            }
+            Err(error) => Err(error),
+        };
         self.interrupt.leave();
-        Ok(result?)
+        match result {
+            Ok((tracee, exit)) => (Some(tracee), Ok(exit)),
+            Err(error) => (None, Err(error.into())),
+        }
     }
 
     fn run_loaded(
@@ -246,13 +267,12 @@ impl Context for PtraceContext {
         self.make_current(&mut tracee, space)?;
         space.enter();
         self.seat.enter(sys::time_stamp().wrapping_sub(self.left));
-        let result = self.run(tracee, space, registers);
+        let (tracee, result) = self.run(tracee, space, registers);
         self.seat.leave();
         space.leave();
         self.left = sys::time_stamp();
-        let (tracee, exit) = result?;
-        self.places[index].tracee = Some(tracee);
-        Ok(exit)
+        self.places[index].tracee = tracee;
+        result
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use super::queue::Operation;
 use super::stub;
-use super::tracee::{Stopped, injected_registers};
+use super::tracee::{Stopped, TraceeError, injected_registers};
 use crate::{Access, Mapping, PlatformError, Populate, Registers};
 
 /// How many calls one crossing makes.
@@ -69,31 +69,32 @@ fn protection(access: Access) -> u64 {
     u64::from(protection as u32)
 }
 
-/// Applies `operations`, at most [`MOST_CALLS`] of them, in order.
+/// Applies `operations`, at most [`MOST_CALLS`] of them, in order. Gives the tracee back with the outcome:
+/// [`PlatformError::Exhausted`] if the host has no room for a mapping, [`PlatformError::Host`] for other refusals.
 ///
 /// # Errors
-/// [`PlatformError::Exhausted`] if the host has no room for a mapping; [`PlatformError::Host`] for other refusals.
-pub(super) fn inject(mut tracee: Stopped, operations: &[Operation]) -> Result<Stopped, PlatformError> {
-    let (registers, last) = match operations {
-        [] => return Ok(tracee),
-        [only] => (registers_for(Call::of(only), None), Call::of(only)),
-        [first, second, ..] => {
-            let (first, second) = (Call::of(first), Call::of(second));
-            (registers_for(first, Some(second)), second)
-        }
+/// If the tracee cannot be used any more.
+pub(super) fn inject(
+    mut tracee: Stopped,
+    operations: &[Operation],
+) -> Result<(Stopped, Result<(), PlatformError>), TraceeError> {
+    let (first, second) = match operations {
+        [] => return Ok((tracee, Ok(()))),
+        [only] => (Call::of(only), None),
+        [first, second, ..] => (Call::of(first), Some(Call::of(second))),
     };
-    let first = operations.first().map_or(last, Call::of);
-    tracee.write_registers(&registers)?;
+    tracee.write_registers(&registers_for(first, second))?;
     let tracee = tracee.run_stub()?;
     let result = tracee.registers()?;
-    let failed = if result.rip == stub::after_failure() { first } else { last };
-    match errno(result.rax) {
-        None => Ok(tracee),
+    let last = second.filter(|_| result.rip != stub::after_failure()).unwrap_or(first);
+    let outcome = match errno(result.rax) {
+        None => Ok(()),
         Some(source) if source.raw_os_error() == Some(libc::ENOMEM) => {
-            Err(PlatformError::Exhausted { what: failed.name, source })
+            Err(PlatformError::Exhausted { what: last.name, source })
         }
-        Some(source) => Err(PlatformError::Host { call: failed.name, source }),
-    }
+        Some(source) => Err(PlatformError::Host { call: last.name, source }),
+    };
+    Ok((tracee, outcome))
 }
 
 fn errno(result: u64) -> Option<io::Error> {

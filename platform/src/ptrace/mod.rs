@@ -9,6 +9,11 @@
 //! other. Threads that are not traced run stub code alone, which uses no memory. A tracer that ends without having let go of its
 //! tracees takes them with it (`PTRACE_O_EXITKILL`). A [`filter`] is the second fence.
 //!
+//! # What a host program has to know
+//! Stops of tracees are reported like those of children. A host that waits for *any* child (`waitpid(-1)`) while guests run would take
+//! them away; it must wait for its own children by their ids. A host with a handler for `SIGCHLD` should install it with
+//! `SA_NOCLDSTOP`, or it is called for each stop. Both are ptrace's doing; the other platforms are free of it.
+//!
 //! # Locks
 //! In this order: `Space::apply`, `Stub::parked`, `Nursery::seed`, all held while threads are driven by ptrace; the rest are leaves.
 

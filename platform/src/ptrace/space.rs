@@ -94,11 +94,14 @@ impl AddressSpace for PtraceAddressSpace {
 
     fn flush(&self, current: Option<&mut dyn Context>) -> Result<(), PlatformError> {
         let space = &self.space;
+        // Taken first: what is retired from here on may belong to operations that nobody has seen yet.
+        let retired = std::mem::take(&mut space.retired.lock().0);
         if !space.is_pending() || !space.is_running() {
             // No guest code runs here, and none will before it has applied what is queued.
-            space.drop_retired();
+            drop(retired);
             return Ok(());
         }
+        space.retired.lock().0.extend(retired);
         let current = current.and_then(|context| (context as &mut dyn Any).downcast_mut::<PtraceContext>());
         match current {
             Some(context) => context.apply(space),
@@ -172,14 +175,11 @@ impl Space {
         self.running.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Drops what was retired before the operations that have taken effect, or can no longer be reached by guest code.
-    fn drop_retired(&self) {
-        let retired = std::mem::take(&mut self.retired.lock().0);
-        drop(retired);
-    }
-
-    /// Brings all that is queued into effect, through `tracee`.
-    pub(super) fn apply(&self, mut tracee: Stopped) -> Result<Stopped, PlatformError> {
+    /// Brings all that is queued into effect, through `tracee`, which is given back unless it died.
+    ///
+    /// # Errors
+    /// As [`inject`]; what could not be done stays in the queue, so that no guest code runs as if it was in effect.
+    pub(super) fn apply(&self, mut tracee: Stopped) -> (Option<Stopped>, Result<(), PlatformError>) {
         let apply = self.apply.lock();
         // Objects that are retired later may belong to operations that are queued later.
         let retired = std::mem::take(&mut self.retired.lock().0);
@@ -189,26 +189,32 @@ impl Space {
                 break;
             }
             let count = batch.len();
-            match inject(tracee, &batch) {
-                Ok(stopped) => tracee = stopped,
-                Err(error) => {
-                    // Guest code must not run as if they were in effect.
+            let (stopped, result) = match inject(tracee, &batch) {
+                Ok((stopped, result)) => (Some(stopped), result),
+                Err(error) => (None, Err(error.into())),
+            };
+            match (stopped, result) {
+                (Some(stopped), Ok(())) => tracee = stopped,
+                (stopped, result) => {
                     self.queue.lock().put_back(batch);
                     self.retired.lock().0.extend(retired);
-                    return Err(error);
+                    return (stopped, result);
                 }
             }
             self.pending.fetch_sub(count, Ordering::SeqCst);
         }
         drop(apply);
         drop(retired);
-        Ok(tracee)
+        (Some(tracee), Ok(()))
     }
 
     /// Brings all that is queued into effect through a thread of the stub that runs nothing.
     fn visit(&self) -> Result<(), PlatformError> {
         let tracee = self.stub.attach().map_err(|error| order_failed("a thread", error))?;
-        let tracee = self.apply(tracee)?;
-        Ok(self.stub.detach(tracee)?)
+        let (tracee, result) = self.apply(tracee);
+        if let Some(tracee) = tracee {
+            self.stub.detach(tracee)?;
+        }
+        result
     }
 }

@@ -74,6 +74,8 @@ macro_rules! all_checks {
                 mappings::wrong_ranges_are_refused,
                 mappings::many_mappings_at_once,
                 mappings::populated_mappings_hold_data,
+                mappings::a_refused_operation_stops_the_guest,
+                mappings::an_interrupt_finds_the_right_address_space,
                 mappings::a_context_moves_between_address_spaces,
                 leftovers::a_killed_stub_is_an_error,
                 leftovers::a_killed_running_stub_is_an_error,

@@ -218,6 +218,39 @@ pub fn populated_mappings_hold_data(environment: &Environment) {
     assert_eq!(space.word(&last), 6);
 }
 
+pub fn a_refused_operation_stops_the_guest(environment: &Environment) {
+    let space = environment.space();
+    let mut context = environment.context();
+    let mut registers = space.program(code::system_calls());
+    run_to_call(&mut *context, &space, &mut registers);
+    // A page that is not mapped cannot be protected.
+    let hole = space.place(PAGE_SIZE);
+    space.space.protect(hole..hole + PAGE_SIZE, Access::READ).unwrap();
+    for _ in 0..3 {
+        assert!(context.switch(&space.space, &mut registers).is_err(), "guest code must not run past it");
+    }
+    space.space.unmap(hole..hole + PAGE_SIZE).unwrap();
+    run_to_call(&mut *context, &space, &mut registers);
+}
+
+pub fn an_interrupt_finds_the_right_address_space(environment: &Environment) {
+    let (first, second) = (environment.space(), environment.space());
+    let mut context = environment.context();
+    run_to_call(&mut *context, &first, &mut first.program(code::system_calls()));
+    run_to_call(&mut *context, &second, &mut second.program(code::system_calls()));
+    // The second stays in use; what is kept for the first is given up.
+    context.leave(&first.space);
+    let interrupter = context.interrupter();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(std::time::Duration::from_millis(10));
+            interrupter.interrupt();
+        });
+        let mut registers = second.program(code::spin());
+        assert_eq!(run(&mut *context, &second, &mut registers), Exit::Interrupted);
+    });
+}
+
 pub fn a_context_moves_between_address_spaces(environment: &Environment) {
     let vectors = std::is_x86_feature_detected!("avx2");
     let mut context = environment.context();

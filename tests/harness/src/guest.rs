@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{source_directory, target_directory};
 
-/// The guest programs of `tests/guest`, by name, sorted. Errors: the directory cannot be read.
+/// The guest programs of `tests/guest` without its helpers, by name, sorted. Errors: the directory cannot be read.
 pub fn guest_names() -> Result<Vec<String>> {
     let directory = source_directory().join("tests/guest");
     let mut names = Vec::new();
@@ -28,7 +28,9 @@ pub fn build_guests() -> Result<()> {
     for name in guest_names()? {
         build_guest(&name)?;
     }
-    build_guest("bench")?;
+    for name in ["bench", "held_file"] {
+        build_guest(name)?;
+    }
     Ok(())
 }
 
@@ -41,7 +43,7 @@ pub fn guest_path(name: &str) -> Result<PathBuf> {
 ///
 /// Errors: no such source, no compiler, or what the compiler says.
 pub fn build_guest(name: &str) -> Result<PathBuf> {
-    build(name, &["tests/guest", "benches/guest"])
+    build(name, &["tests/guest", "tests/guest/helper", "benches/guest"])
 }
 
 /// Builds a program that runs on the host beside the benchmarks, from `benches/host`.

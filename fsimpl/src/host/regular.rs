@@ -13,10 +13,9 @@ use rustix::fs::SeekFrom;
 use super::errno;
 use super::node::Node;
 
-/// Bytes that are read at a time.
+/// Bytes that are read at a time, into a buffer of the kernel's: no lock of the guest's memory is held while the host reads
+/// from its disk.
 const READ_SIZE: usize = 64 << 10;
-/// Reads of at most so many bytes go through the stack.
-const SMALL_READ: usize = 4096;
 
 /// A regular file that is open on the host: once, for all who have it open or mapped.
 #[derive(Debug)]
@@ -49,25 +48,19 @@ impl HostRegular {
 
     /// Reads from `offset` into `sink`.
     pub fn read(&self, sink: &mut dyn DataSink, offset: u64) -> Result<usize, Errno> {
-        let wanted = sink.remaining();
-        if wanted <= SMALL_READ {
-            return self.read_through(&mut [0; SMALL_READ], sink, offset);
-        }
-        self.read_through(&mut vec![0; wanted.min(READ_SIZE)], sink, offset)
-    }
-
-    /// Reads all that `sink` takes, piece by piece through `buffer`.
-    fn read_through(&self, buffer: &mut [u8], sink: &mut dyn DataSink, offset: u64) -> Result<usize, Errno> {
+        let mut buffer = Vec::with_capacity(sink.remaining().min(READ_SIZE));
         let mut done = 0;
         loop {
-            let wanted = sink.remaining().min(buffer.len());
+            let wanted = sink.remaining().min(READ_SIZE);
             let position = offset.saturating_add(done as u64);
             if wanted == 0 || i64::try_from(position).is_err() {
                 return Ok(done);
             }
-            let step = match rustix::io::pread(self.descriptor(), &mut buffer[..wanted], position) {
-                Ok(0) => return Ok(done),
-                Ok(count) => sink.put(&buffer[..count]).map(|taken| (count, taken)),
+            buffer.clear();
+            let room = &mut buffer.spare_capacity_mut()[..wanted];
+            let step = match rustix::io::pread(self.descriptor(), room, position) {
+                Ok(([], _)) => return Ok(done),
+                Ok((data, _)) => sink.put(data).map(|taken| (data.len(), taken)),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => Err(errno(error)),
             };

@@ -1,0 +1,289 @@
+//! What `/proc` asks of the kernel about tasks: the one place that knows where the kernel keeps it.
+//!
+//! Nothing here keeps a task alive: a file of `/proc` that outlives its process answers `ESRCH`.
+
+use std::sync::{Arc, Weak};
+
+use bartizan_abi::{CapabilitySet, Errno, Signal};
+use bartizan_sentry::kernel::{Credentials, CurrentTask, Kernel, Task, ThreadGroup};
+use bartizan_sentry::mm::MemoryManager;
+
+use super::task::snapshot::{Signals, Snapshot, State, Times};
+
+/// Numbers of tasks.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskCount {
+    /// Those that exist.
+    pub all: usize,
+    /// Those that may run.
+    pub running: usize,
+    /// The number that was given out last.
+    pub last: i32,
+}
+
+/// How many tasks `kernel` has.
+pub fn count(kernel: &Kernel) -> TaskCount {
+    let tree = kernel.tree();
+    TaskCount { all: tree.task_count(), running: 1, last: tree.last() }
+}
+
+/// The numbers of all processes from `first` on, ascending; zombies too.
+pub fn processes(kernel: &Kernel, first: i32, most: usize) -> Vec<i32> {
+    kernel.tree().processes().map(|(pid, _)| pid).skip_while(|&pid| pid < first).take(most).collect()
+}
+
+/// The identity of a process that has ended: root's, without privileges.
+fn nobody() -> Arc<Credentials> {
+    Arc::new(Credentials {
+        uid: 0,
+        euid: 0,
+        suid: 0,
+        fsuid: 0,
+        gid: 0,
+        egid: 0,
+        sgid: 0,
+        fsgid: 0,
+        groups: Vec::new(),
+        permitted: CapabilitySet::EMPTY,
+        effective: CapabilitySet::EMPTY,
+        inheritable: CapabilitySet::EMPTY,
+        bounding: CapabilitySet::EMPTY,
+        ambient: CapabilitySet::EMPTY,
+        securebits: 0,
+        no_new_privs: false,
+    })
+}
+
+/// When `task` started, in nanoseconds after the boot.
+fn start_of(task: &Task) -> u64 {
+    u64::try_from(task.started().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A process or one task of it, by number; stands for it even when it is gone.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    kernel: Weak<Kernel>,
+    group: Weak<ThreadGroup>,
+    pid: i32,
+    tid: i32,
+    /// Whether the files are those of one task (`/proc/[pid]/task/[tid]`) rather than of the process.
+    single: bool,
+}
+
+impl Subject {
+    /// Process `pid`, or the process of task `pid`: Linux finds both in `/proc`, but lists only processes.
+    pub fn process(kernel: &Arc<Kernel>, pid: i32) -> Result<Self, Errno> {
+        let tree = kernel.tree();
+        let group = match tree.process(pid) {
+            Some(process) => Arc::clone(&process.group),
+            None => Arc::clone(tree.task(pid).ok_or(Errno::ENOENT)?.group()),
+        };
+        let kernel = Arc::downgrade(kernel);
+        Ok(Self { kernel, pid: group.pid(), tid: pid, group: Arc::downgrade(&group), single: false })
+    }
+
+    /// Task `tid` of this process.
+    pub fn task_of(&self, tid: i32) -> Result<Self, Errno> {
+        if self.tids()?.contains(&tid) {
+            Ok(Self { tid, single: true, ..self.clone() })
+        } else {
+            Err(Errno::ENOENT)
+        }
+    }
+
+    /// The task number.
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    /// Whether this is one task rather than the process.
+    pub fn is_single(&self) -> bool {
+        self.single
+    }
+
+    /// Whether it still exists.
+    pub fn exists(&self) -> bool {
+        let Ok(kernel) = self.kernel() else { return false };
+        let tree = kernel.tree();
+        let same = |group: &Arc<ThreadGroup>| std::ptr::eq(Arc::as_ptr(group), self.group.as_ptr());
+        tree.process(self.pid).is_some_and(|process| same(&process.group))
+            && (!self.single || tree.task(self.tid).is_some_and(|task| same(task.group())))
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> Result<Arc<Kernel>, Errno> {
+        self.kernel.upgrade().ok_or(Errno::ESRCH)
+    }
+
+    /// What the tasks of the process share.
+    pub fn group(&self) -> Result<Arc<ThreadGroup>, Errno> {
+        self.group.upgrade().ok_or(Errno::ESRCH)
+    }
+
+    /// The task: the leader, or if that has ended any other of the process.
+    pub fn task(&self) -> Result<Arc<Task>, Errno> {
+        if !self.exists() {
+            return Err(Errno::ESRCH);
+        }
+        let kernel = self.kernel()?;
+        let tree = kernel.tree();
+        let own = tree.task(self.tid).cloned();
+        own.or_else(|| tree.process(self.pid)?.tasks.first().cloned()).ok_or(Errno::ESRCH)
+    }
+
+    /// The memory; `None` for a zombie.
+    pub fn memory(&self) -> Result<Option<Arc<MemoryManager>>, Errno> {
+        match self.task() {
+            Ok(task) => Ok(task.memory()),
+            Err(_) if self.exists() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The numbers of the tasks, ascending.
+    pub fn tids(&self) -> Result<Vec<i32>, Errno> {
+        let kernel = self.kernel()?;
+        let tree = kernel.tree();
+        let process = tree.process(self.pid).ok_or(Errno::ENOENT)?;
+        let mut tids: Vec<i32> = process.tasks.iter().map(|task| task.tid()).collect();
+        if tids.is_empty() {
+            tids.push(self.pid);
+        }
+        tids.sort_unstable();
+        Ok(tids)
+    }
+
+    /// Who owns its files: its effective ids, or root's if it must not be looked at.
+    pub fn owner(&self) -> (u32, u32) {
+        match (self.task(), self.group()) {
+            (Ok(task), Ok(group)) if group.dumpable() == 1 => {
+                let credentials = task.credentials();
+                (credentials.euid, credentials.egid)
+            }
+            _ => (0, 0),
+        }
+    }
+
+    /// Fails with `EACCES` unless `reader` may look inside (`PTRACE_MODE_READ`): the same user and group ids, or privilege.
+    pub fn check_access(&self, reader: Option<&CurrentTask>) -> Result<(), Errno> {
+        let Some(reader) = reader else { return Ok(()) };
+        if reader.group().pid() == self.pid {
+            return Ok(());
+        }
+        let task = self.task()?;
+        let (own, other) = (reader.credentials(), task.credentials());
+        let same = [other.uid, other.euid, other.suid].iter().all(|&uid| uid == own.fsuid)
+            && [other.gid, other.egid, other.sgid].iter().all(|&gid| gid == own.fsgid);
+        let allowed = same && self.group()?.dumpable() == 1;
+        if allowed || own.has_capability(bartizan_abi::Capability::CAP_SYS_PTRACE) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
+    }
+
+    /// All that the files tell, as it is now.
+    pub fn snapshot(&self) -> Result<Snapshot, Errno> {
+        let kernel = self.kernel()?;
+        let group = self.group()?;
+        let task = self.task().ok();
+        let (parent, process_group, session, threads, end) = {
+            let tree = kernel.tree();
+            let process = tree.process(self.pid).ok_or(Errno::ESRCH)?;
+            let end = process.end.map(|end| end.encode());
+            (process.parent, process.process_group, process.session, process.tasks.len(), end)
+        };
+        let memory = task.as_ref().and_then(|task| task.memory());
+        let files = task.as_ref().and_then(|task| task.files());
+        let fs = task.as_ref().and_then(|task| task.fs());
+        let limits = group.limits();
+        Ok(Snapshot {
+            name: task.as_ref().map_or_else(Vec::new, |task| task.name()),
+            state: self.state(&group, task.as_deref(), end.is_some()),
+            pid: self.pid,
+            tid: self.tid,
+            parent,
+            process_group,
+            session,
+            threads: threads.max(1),
+            exit_code: end.unwrap_or(0),
+            credentials: task.as_ref().map_or_else(nobody, |task| task.credentials()),
+            umask: fs.map(|fs| fs.umask().bits()),
+            descriptors: files.map_or(0, |files| files.capacity()),
+            signals: self.signals(&group, task.as_deref()),
+            times: self.times(&group, task.as_deref()),
+            memory: memory.map(|memory| (memory.sizes(), memory.layout())),
+            resident_limit: limits.soft(bartizan_abi::Resource::RLIMIT_RSS),
+        })
+    }
+
+    fn state(&self, group: &ThreadGroup, task: Option<&Task>, ended: bool) -> State {
+        let Some(task) = task.filter(|_| !ended) else { return State::Zombie };
+        if group.signals().tasks.get(&task.tid()).is_some_and(|signals| signals.stopped) {
+            State::Stopped
+        } else if task.is_waiting() {
+            State::Sleeping
+        } else {
+            State::Running
+        }
+    }
+
+    fn signals(&self, group: &ThreadGroup, task: Option<&Task>) -> Signals {
+        let mut result = Signals {
+            limit: group.limits().soft(bartizan_abi::Resource::RLIMIT_SIGPENDING),
+            ..Signals::default()
+        };
+        {
+            let signals = group.signals();
+            result.shared_pending = signals.pending.set();
+            result.queued = signals.pending.len();
+            if let Some(own) = task.and_then(|task| signals.tasks.get(&task.tid())) {
+                result.pending = own.pending.set();
+                result.blocked = own.mask;
+                result.queued += own.pending.len();
+            }
+        }
+        if let Some(task) = task {
+            let actions = task.actions();
+            for signal in Signal::all() {
+                if actions.handles(signal) {
+                    result.caught.insert(signal);
+                } else if actions.get(signal).handler == bartizan_abi::SIG_IGN {
+                    result.ignored.insert(signal);
+                }
+            }
+        }
+        result
+    }
+
+    fn times(&self, group: &ThreadGroup, task: Option<&Task>) -> Times {
+        let (children_user, children_system) = group.children_time();
+        let tasks = match (self.single, self.kernel()) {
+            (false, Ok(kernel)) => {
+                kernel.tree().process(self.pid).map(|process| process.tasks.clone()).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let (mut user, mut system) = if self.single { (0, 0) } else { group.ended_time() };
+        for (own_user, own_system) in tasks
+            .iter()
+            .map(|task| task.cpu_time())
+            .chain(task.filter(|_| self.single).map(|task| task.cpu_time()))
+        {
+            user += own_user;
+            system += own_system;
+        }
+        Times { user, system, children_user, children_system, start: task.map_or(0, start_of) }
+    }
+
+    /// The name of the task.
+    pub fn name(&self) -> Result<Vec<u8>, Errno> {
+        Ok(self.task()?.name())
+    }
+
+    /// Gives the task a new name, cut to 15 bytes.
+    pub fn set_name(&self, name: &[u8]) -> Result<(), Errno> {
+        self.task()?.set_name(&name[..name.len().min(15)]);
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! The files of `/proc` that tell about the sandbox as a whole.
+
+pub mod cpuinfo;
+pub mod meminfo;
+pub mod stat;
+pub mod sys;
+pub mod texts;
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use bartizan_abi::Errno;
+use bartizan_sentry::kernel::Kernel;
+
+/// What the files know.
+#[derive(Debug, Clone)]
+pub struct System {
+    kernel: Weak<Kernel>,
+    /// When the sandbox was made, as far as its uptime is concerned.
+    pub booted: Instant,
+    /// The same as wall-clock time, in seconds.
+    pub boot_time: i64,
+}
+
+impl System {
+    /// The system that `kernel` is, booted now.
+    pub fn new(kernel: &Arc<Kernel>) -> Self {
+        let boot_time = bartizan_sentry::kernel::realtime().tv_sec;
+        Self { kernel: Arc::downgrade(kernel), booted: Instant::now(), boot_time }
+    }
+
+    /// The kernel, unless it is ending.
+    pub fn kernel(&self) -> Result<Arc<Kernel>, Errno> {
+        self.kernel.upgrade().ok_or(Errno::ENODEV)
+    }
+}
+
+/// The processors that guests run on: those of the host.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,138 @@
+//! `/proc/sys` (`proc_sys(5)`): settings of the kernel.
+
+use std::fmt::Write;
+
+use bartizan_abi::{Capability, Errno};
+use bartizan_sentry::kernel::PID_MAX;
+use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::System;
+use crate::pseudo::{Content, DirectoryBuilder};
+
+/// Most groups of a process (`NGROUPS_MAX`).
+const NGROUPS_MAX: u32 = 65_536;
+/// The hard limit of descriptors of a process.
+const NR_OPEN: u32 = 1 << 20;
+/// Most bytes that `F_SETPIPE_SZ` gives without privilege.
+const PIPE_MAX_SIZE: u32 = 1 << 20;
+
+/// Fills `/proc/sys`.
+pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
+    sys.directory("fs", |fs| {
+        fs.file("file-max", 0o444, number(i64::MAX))
+            .file("file-nr", 0o444, || Ok(format!("0\t0\t{}\n", i64::MAX)))
+            .file("nr_open", 0o444, number(NR_OPEN))
+            .file("pipe-max-size", 0o444, number(PIPE_MAX_SIZE))
+            .file("overflowuid", 0o444, number(65_534))
+            .file("overflowgid", 0o444, number(65_534))
+            .file("suid_dumpable", 0o444, number(0))
+            .file("protected_hardlinks", 0o444, number(1))
+            .file("protected_symlinks", 0o444, number(1));
+    })
+    .directory("kernel", |kernel| fill_kernel(kernel, system))
+    .directory("net", |net| {
+        net.directory("core", |core| {
+            core.file("somaxconn", 0o444, number(4096));
+        });
+    })
+    .directory("vm", |vm| {
+        vm.file("max_map_count", 0o444, number(MAX_MAP_COUNT))
+            .file("mmap_min_addr", 0o444, number(MMAP_MIN_ADDR))
+            .file("overcommit_memory", 0o444, number(0))
+            .file("overcommit_ratio", 0o444, number(50))
+            .file("swappiness", 0o444, number(60));
+    });
+}
+
+fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
+    let names = |select: fn(&bartizan_sentry::kernel::UtsNames) -> &[u8]| {
+        let system = system.clone();
+        move || {
+            let names = system.kernel()?.uts_names();
+            Ok(format!("{}\n", String::from_utf8_lossy(select(&names))))
+        }
+    };
+    let boot_id = uuid();
+    kernel
+        .file("cap_last_cap", 0o444, number(Capability::ALL.len() - 1))
+        .file("domainname", 0o444, names(|names| &names.domain))
+        .file("hostname", 0o644, HostName(system.clone()))
+        .file("ngroups_max", 0o444, number(NGROUPS_MAX))
+        .file("osrelease", 0o444, names(|names| &names.release))
+        .file("ostype", 0o444, names(|names| &names.system))
+        .file("overflowuid", 0o444, number(65_534))
+        .file("overflowgid", 0o444, number(65_534))
+        .file("pid_max", 0o444, number(PID_MAX))
+        .file("randomize_va_space", 0o444, number(2))
+        .file("sched_child_runs_first", 0o444, number(0))
+        .file("shmall", 0o444, number(u64::MAX - (1 << 24)))
+        .file("shmmax", 0o444, number(u64::MAX - (1 << 24)))
+        .file("shmmni", 0o444, number(4096))
+        .file("msgmax", 0o444, number(8192))
+        .file("msgmnb", 0o444, number(16384))
+        .file("msgmni", 0o444, number(32000))
+        .file("sem", 0o444, || Ok("32000\t1024000000\t500\t32000\n".into()))
+        .file("threads-max", 0o444, number(PID_MAX))
+        .file("version", 0o444, names(|names| &names.version))
+        .file("core_pattern", 0o444, || Ok("core\n".into()))
+        .file("printk", 0o444, || Ok("4\t4\t1\t7\n".into()))
+        .directory("random", |random| {
+            random
+                .file("boot_id", 0o444, move || boot_id.clone().map(|id| format!("{id}\n")))
+                .file("entropy_avail", 0o444, number(256))
+                .file("poolsize", 0o444, number(256))
+                .file("uuid", 0o444, || uuid().map(|id| format!("{id}\n")));
+        });
+}
+
+/// A line with a number that never changes.
+fn number(value: impl std::fmt::Display + Send + Sync + 'static) -> impl Content {
+    move || Ok(format!("{value}\n"))
+}
+
+/// `hostname`, which can be written.
+struct HostName(System);
+
+impl Content for HostName {
+    fn generate(&self) -> Result<Vec<u8>, Errno> {
+        let mut name = self.0.kernel()?.uts_names().node.clone();
+        name.push(b'\n');
+        Ok(name)
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let name = data.split(|&byte| byte == b'\n' || byte == 0).next().unwrap_or_default();
+        self.0.kernel()?.set_host_name(name)
+    }
+}
+
+/// A random UUID of version 4.
+fn uuid() -> Result<String, Errno> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|_| Errno::EIO)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_have_their_form_and_differ() {
+        let (one, two) = (uuid().unwrap(), uuid().unwrap());
+        assert_ne!(one, two);
+        let lengths: Vec<_> = one.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert!(one[14..].starts_with('4'));
+    }
+}

@@ -1,0 +1,327 @@
+//! `/proc/[pid]` and `/proc/[pid]/task/[tid]` (`proc_pid(5)`).
+
+mod fds;
+mod limits;
+mod links;
+mod maps;
+mod mounts;
+pub mod snapshot;
+mod stat;
+mod status;
+#[cfg(test)]
+pub mod tests;
+mod texts;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bartizan_abi::{Errno, FileType};
+use bartizan_sentry::vfs::{
+    AttributeChanges, Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, OpenRequest,
+};
+
+use super::process::Subject;
+use super::root::{first_number, parse_number};
+use crate::pseudo::{Content, Entries, OpenListing, Tree, open_content};
+
+/// How a file of a task is made.
+type Generate = fn(&Subject) -> Result<Vec<u8>, Errno>;
+/// How a write to a file of a task is taken.
+type Store = fn(&Subject, &[u8]) -> Result<(), Errno>;
+
+/// What an entry of a task's directory is.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// A file that everybody may read.
+    File(Generate),
+    /// A file for those who may look inside the process.
+    Private(Generate),
+    /// As `File`, and it can be written.
+    Writable(Generate, Store),
+    /// A link to a place.
+    Link(links::Which),
+    /// The descriptors, or what is told of each.
+    Descriptors(fds::Which),
+    /// The tasks; in directories of processes alone.
+    Tasks,
+    /// Namespaces.
+    Namespaces,
+}
+
+/// The directory's entries, in the order of its listing.
+const ENTRIES: &[(&str, Entry)] = &[
+    ("task", Entry::Tasks),
+    ("fd", Entry::Descriptors(fds::Which::Links)),
+    ("fdinfo", Entry::Descriptors(fds::Which::Information)),
+    ("ns", Entry::Namespaces),
+    ("environ", Entry::Private(texts::environ)),
+    ("auxv", Entry::Private(texts::auxv)),
+    ("status", Entry::File(|subject| subject.snapshot().map(|task| status::status(&task)))),
+    ("personality", Entry::Private(|_| Ok(b"00000000\n".to_vec()))),
+    ("limits", Entry::File(texts::limits)),
+    ("comm", Entry::Writable(texts::comm, texts::set_comm)),
+    ("cmdline", Entry::File(texts::cmdline)),
+    ("stat", Entry::File(|subject| subject.snapshot().map(|task| stat::stat(&task)))),
+    ("statm", Entry::File(|subject| subject.snapshot().map(|task| stat::statm(&task)))),
+    ("maps", Entry::Private(texts::maps)),
+    ("cwd", Entry::Link(links::Which::WorkingDirectory)),
+    ("root", Entry::Link(links::Which::Root)),
+    ("exe", Entry::Link(links::Which::Executable)),
+    ("mounts", Entry::File(mounts::mounts)),
+    ("mountinfo", Entry::File(mounts::mountinfo)),
+    ("smaps", Entry::Private(texts::smaps)),
+    ("wchan", Entry::File(|_| Ok(b"0".to_vec()))),
+    ("schedstat", Entry::File(|_| Ok(b"0 0 0\n".to_vec()))),
+    ("cgroup", Entry::File(|_| Ok(b"0::/\n".to_vec()))),
+    ("oom_score", Entry::File(|_| Ok(b"0\n".to_vec()))),
+    ("oom_score_adj", Entry::Writable(|_| Ok(b"0\n".to_vec()), texts::set_oom_score_adj)),
+    ("loginuid", Entry::File(|_| Ok(b"4294967295".to_vec()))),
+    ("sessionid", Entry::File(|_| Ok(b"4294967295".to_vec()))),
+    ("io", Entry::Private(texts::io)),
+    ("uid_map", Entry::File(texts::id_map)),
+    ("gid_map", Entry::File(texts::id_map)),
+    ("projid_map", Entry::File(texts::id_map)),
+    ("setgroups", Entry::File(|_| Ok(b"allow\n".to_vec()))),
+    ("timerslack_ns", Entry::File(|_| Ok(b"50000\n".to_vec()))),
+];
+
+impl Entry {
+    fn kind(self) -> FileType {
+        match self {
+            Self::File(_) | Self::Private(_) | Self::Writable(..) => FileType::Regular,
+            Self::Link(_) => FileType::Symlink,
+            Self::Descriptors(_) | Self::Tasks | Self::Namespaces => FileType::Directory,
+        }
+    }
+
+    fn mode(self) -> u32 {
+        match self {
+            Self::File(_) => 0o444,
+            Self::Private(_) => 0o400,
+            Self::Writable(..) => 0o644,
+            Self::Link(_) => 0o777,
+            Self::Descriptors(_) => 0o500,
+            Self::Tasks => 0o555,
+            Self::Namespaces => 0o511,
+        }
+    }
+}
+
+/// The directory of a process or task.
+#[derive(Debug)]
+pub struct TaskDirectory {
+    tree: Arc<Tree>,
+    subject: Subject,
+    number: u64,
+    parent: u64,
+}
+
+/// The inode of the directory of `subject`, in directory number `parent`.
+pub fn directory(tree: &Arc<Tree>, subject: Subject, parent: u64) -> Arc<Inode> {
+    // The directories of a process and of its leader's task are two.
+    let number = first_number(subject.tid()) + if subject.is_single() { 1 } else { 0 };
+    let ops = TaskDirectory { tree: Arc::clone(tree), subject, number, parent };
+    tree.inode(number, FileType::Directory, ops)
+}
+
+/// The attributes of a file of a task: owned by who the task is.
+fn attributes(tree: &Tree, subject: &Subject, kind: FileType, mode: u32) -> Attributes {
+    let (uid, gid) = subject.owner();
+    Attributes { uid, gid, ..tree.attributes(kind, mode) }
+}
+
+impl TaskDirectory {
+    /// Whose directory it is.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The entries that are there: no `task` in the directory of a task.
+    fn entries(&self) -> impl Iterator<Item = (u64, &'static str, Entry)> + use<> {
+        let single = self.subject.is_single();
+        let entries = (0..).zip(ENTRIES).map(|(index, &(name, entry))| (index, name, entry));
+        entries.filter(move |(_, _, entry)| !single || !matches!(entry, Entry::Tasks))
+    }
+
+    /// The inode number of entry `index`.
+    fn entry_number(&self, index: u64) -> u64 {
+        self.number + 2 + 2 * index
+    }
+}
+
+impl InodeOps for TaskDirectory {
+    fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
+        let mut attributes = attributes(&self.tree, &self.subject, FileType::Directory, 0o555);
+        attributes.links =
+            2 + self.entries().filter(|(.., entry)| entry.kind() == FileType::Directory).count() as u32;
+        Ok(attributes)
+    }
+
+    fn open(&self, _inode: &Arc<Inode>, _request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        let entries = self
+            .entries()
+            .map(|(index, name, entry)| (name, self.entry_number(index), entry.kind()))
+            .collect();
+        let entries = FixedNames { subject: self.subject.clone(), entries };
+        Ok(Box::new(OpenListing { number: self.number, parent: self.parent, entries }))
+    }
+
+    fn lookup(&self, _directory: &Arc<Inode>, name: &FsStr) -> Result<Arc<Inode>, Errno> {
+        if !self.subject.exists() {
+            return Err(Errno::ESRCH);
+        }
+        let found = self.entries().find(|(_, known, _)| known.as_bytes() == name);
+        let (index, _, entry) = found.ok_or(Errno::ENOENT)?;
+        let number = self.entry_number(index);
+        let (tree, subject) = (&self.tree, self.subject.clone());
+        Ok(match entry {
+            Entry::Link(which) => links::inode(tree, subject, which, number),
+            Entry::Descriptors(which) => fds::directory(tree, subject, which, number, self.number),
+            Entry::Tasks => tree.inode(
+                number,
+                FileType::Directory,
+                Tasks { tree: Arc::clone(tree), subject, number, parent: self.number },
+            ),
+            Entry::Namespaces => links::namespaces(tree, subject, number, self.number),
+            Entry::File(_) | Entry::Private(_) | Entry::Writable(..) => {
+                tree.inode(number, FileType::Regular, TaskFile { tree: Arc::clone(tree), subject, entry })
+            }
+        })
+    }
+
+    fn revalidate(&self, _directory: &Arc<Inode>, _name: &FsStr, _child: Option<&Arc<Inode>>) -> bool {
+        self.subject.exists()
+    }
+}
+
+/// Names that are there as long as the process is.
+#[derive(Debug)]
+struct FixedNames {
+    subject: Subject,
+    entries: Vec<(&'static str, u64, FileType)>,
+}
+
+impl Entries for FixedNames {
+    fn list(&self, sink: &mut dyn DirectorySink, position: u64) -> Result<u64, Errno> {
+        if !self.subject.exists() {
+            return Err(Errno::ENOENT);
+        }
+        let mut behind = position;
+        for (next, &(name, number, kind)) in (3..).zip(&self.entries).filter(|&(next, _)| next > position) {
+            if !sink.entry(name.as_bytes(), number, kind, next) {
+                break;
+            }
+            behind = next;
+        }
+        Ok(behind)
+    }
+}
+
+/// `task`: a directory for each task of a process.
+#[derive(Debug)]
+struct Tasks {
+    tree: Arc<Tree>,
+    subject: Subject,
+    number: u64,
+    parent: u64,
+}
+
+impl InodeOps for Tasks {
+    fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
+        let mut attributes = attributes(&self.tree, &self.subject, FileType::Directory, 0o555);
+        attributes.links = 2 + self.subject.tids()?.len() as u32;
+        Ok(attributes)
+    }
+
+    fn open(&self, _inode: &Arc<Inode>, _request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        let entries = TaskNames(self.subject.clone());
+        Ok(Box::new(OpenListing { number: self.number, parent: self.parent, entries }))
+    }
+
+    fn lookup(&self, _directory: &Arc<Inode>, name: &FsStr) -> Result<Arc<Inode>, Errno> {
+        let tid = parse_number(name).ok_or(Errno::ENOENT)?;
+        Ok(directory(&self.tree, self.subject.task_of(tid)?, self.number))
+    }
+
+    fn revalidate(&self, _directory: &Arc<Inode>, _name: &FsStr, child: Option<&Arc<Inode>>) -> bool {
+        let directory = child.and_then(|child| child.downcast::<TaskDirectory>());
+        directory.is_some_and(|directory| directory.subject().exists())
+    }
+}
+
+/// The tasks of a process; positions are their numbers plus 2.
+#[derive(Debug)]
+struct TaskNames(Subject);
+
+impl Entries for TaskNames {
+    fn list(&self, sink: &mut dyn DirectorySink, position: u64) -> Result<u64, Errno> {
+        let mut behind = position;
+        for tid in self.0.tids()? {
+            let next = u64::from(tid.unsigned_abs()) + 2;
+            if next <= position {
+                continue;
+            }
+            if !sink.entry(tid.to_string().as_bytes(), first_number(tid) + 1, FileType::Directory, next) {
+                break;
+            }
+            behind = next;
+        }
+        Ok(behind)
+    }
+}
+
+/// A file of a task.
+struct TaskFile {
+    tree: Arc<Tree>,
+    subject: Subject,
+    entry: Entry,
+}
+
+impl fmt::Debug for TaskFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TaskFile").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+impl InodeOps for TaskFile {
+    fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
+        Ok(attributes(&self.tree, &self.subject, FileType::Regular, self.entry.mode()))
+    }
+
+    /// Programs open with `O_TRUNC` to write; there is nothing to cut.
+    fn set_attributes(&self, _inode: &Inode, changes: &AttributeChanges) -> Result<(), Errno> {
+        let others = changes.mode.is_some() || changes.uid.is_some() || changes.gid.is_some();
+        if others { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    fn open(&self, _inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        if matches!(self.entry, Entry::Private(_)) {
+            self.subject.check_access(request.task)?;
+        }
+        Ok(open_content(Arc::new(TaskContent { subject: self.subject.clone(), entry: self.entry })))
+    }
+}
+
+/// What a file of a task contains.
+struct TaskContent {
+    subject: Subject,
+    entry: Entry,
+}
+
+impl Content for TaskContent {
+    fn generate(&self) -> Result<Vec<u8>, Errno> {
+        match self.entry {
+            Entry::File(generate) | Entry::Private(generate) | Entry::Writable(generate, _) => {
+                generate(&self.subject)
+            }
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        match self.entry {
+            Entry::Writable(_, store) => store(&self.subject, data),
+            _ => Err(Errno::EACCES),
+        }
+    }
+}

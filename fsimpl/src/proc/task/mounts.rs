@@ -1,0 +1,64 @@
+//! `/proc/[pid]/mounts` and `mountinfo` (`proc_pid_mounts(5)`, `proc_pid_mountinfo(5)`).
+
+use bartizan_abi::Errno;
+
+use crate::proc::paths;
+use crate::proc::process::Subject;
+
+/// One line for each mount that the process can reach: device, place, type, options.
+pub fn mounts(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let mut text = Vec::new();
+    for mount in paths::mounts_of(&*subject.task()?)? {
+        text.extend_from_slice(mount.type_name.as_bytes());
+        text.push(b' ');
+        escape(&mut text, &mount.place);
+        let options = join(&mount.flags, &mount.options);
+        text.extend_from_slice(format!(" {} {options} 0 0\n", mount.type_name).as_bytes());
+    }
+    Ok(text)
+}
+
+/// One line for each mount: number, parent, device, root, place, options, propagation, type, source, options of the file system.
+pub fn mountinfo(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let mut text = Vec::new();
+    for mount in paths::mounts_of(&*subject.task()?)? {
+        text.extend_from_slice(format!("{} {} {} ", mount.number, mount.parent, mount.device).as_bytes());
+        escape(&mut text, &mount.root);
+        text.push(b' ');
+        escape(&mut text, &mount.place);
+        let name = mount.type_name;
+        let access = if mount.filesystem_read_only { "ro" } else { "rw" };
+        let options = join(access, &mount.options);
+        let propagation = &mount.propagation;
+        text.extend_from_slice(
+            format!(" {}{propagation} - {name} {name} {options}\n", mount.flags).as_bytes(),
+        );
+    }
+    Ok(text)
+}
+
+fn join(flags: &str, options: &str) -> String {
+    if options.is_empty() { flags.to_owned() } else { format!("{flags},{options}") }
+}
+
+/// Appends a path with its blanks in octal, so that fields can be told apart.
+fn escape(text: &mut Vec<u8>, path: &[u8]) {
+    for &byte in path {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' | b'#' => text.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
+            byte => text.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_in_paths_are_octal() {
+        let mut text = Vec::new();
+        escape(&mut text, b"/a b\\c\n");
+        assert_eq!(text, b"/a\\040b\\134c\\012");
+    }
+}

@@ -1,0 +1,48 @@
+//! A task for the tests of formats.
+
+use std::sync::Arc;
+
+use bartizan_abi::CapabilitySet;
+use bartizan_sentry::kernel::Credentials;
+
+use super::snapshot::{Signals, Snapshot, State, Times};
+
+/// Task 8 of process 7, whose name is a trap for parsers.
+pub fn snapshot() -> Snapshot {
+    let credentials = Credentials {
+        uid: 1,
+        euid: 2,
+        suid: 3,
+        fsuid: 4,
+        gid: 5,
+        egid: 6,
+        sgid: 7,
+        fsgid: 8,
+        groups: vec![0, 5],
+        permitted: CapabilitySet::EMPTY,
+        effective: CapabilitySet::EMPTY,
+        inheritable: CapabilitySet::EMPTY,
+        bounding: CapabilitySet::EMPTY,
+        ambient: CapabilitySet::EMPTY,
+        securebits: 0,
+        no_new_privs: false,
+    };
+    Snapshot {
+        name: b"a) b".to_vec(),
+        state: State::Sleeping,
+        pid: 7,
+        tid: 8,
+        parent: 1,
+        process_group: 7,
+        session: 7,
+        threads: 2,
+        exit_code: 0,
+        credentials: Arc::new(credentials),
+        umask: Some(0o022),
+        descriptors: 64,
+        signals: Signals::default(),
+        times: Times::default(),
+        memory: None,
+        resident_limit: u64::MAX,
+    }
+}

@@ -1,0 +1,109 @@
+//! The short files of a task: `cmdline`, `environ`, `auxv`, `comm`, `maps`, `io`, `limits`, `uid_map` and others
+//! (`proc_pid_*(5)`).
+
+use bartizan_abi::Errno;
+use bartizan_sentry::mm::{Layout, MemoryManager, UserAddr};
+
+use super::{limits as limits_table, maps as areas};
+use crate::proc::paths;
+use crate::proc::process::Subject;
+
+/// Most bytes of arguments or environment that are shown: what `execve` takes.
+const MAX_STRINGS: u64 = 6 << 20;
+/// The lowest and highest `oom_score_adj`.
+const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+/// `cmdline`: the arguments, each with its NUL; empty for a zombie.
+pub fn cmdline(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let Some(memory) = subject.memory()? else { return Ok(Vec::new()) };
+    let layout = memory.layout();
+    let mut text = strings(&memory, layout.arg_start, layout.arg_end);
+    // A program that wrote a longer title over its arguments ends it in the environment.
+    if text.last().is_some_and(|&last| last != 0) {
+        text.extend(title_beyond(&memory, &layout));
+    }
+    Ok(text)
+}
+
+/// What follows the arguments up to the next NUL.
+fn title_beyond(memory: &MemoryManager, layout: &Layout) -> Vec<u8> {
+    if layout.env_start != layout.arg_end {
+        return Vec::new();
+    }
+    let mut rest = strings(memory, layout.env_start, layout.env_end);
+    if let Some(end) = rest.iter().position(|&byte| byte == 0) {
+        rest.truncate(end + 1);
+    }
+    rest
+}
+
+/// `environ`: the environment at the start of the program, each string with its NUL.
+pub fn environ(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let Some(memory) = subject.memory()? else { return Ok(Vec::new()) };
+    let layout = memory.layout();
+    Ok(strings(&memory, layout.env_start, layout.env_end))
+}
+
+/// The memory from `start` to `end`, as far as it can be read.
+fn strings(memory: &MemoryManager, start: u64, end: u64) -> Vec<u8> {
+    let length = end.saturating_sub(start).min(MAX_STRINGS);
+    let mut text = vec![0; length as usize];
+    let read = memory.copy_in(UserAddr(start), &mut text);
+    text.truncate(read);
+    text
+}
+
+/// `auxv`: the auxiliary vector that the program got.
+pub fn auxv(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(subject.memory()?.map(|memory| memory.auxiliary_vector().to_vec()).unwrap_or_default())
+}
+
+/// `comm`: the name of the task.
+pub fn comm(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let mut name = subject.name()?;
+    name.push(b'\n');
+    Ok(name)
+}
+
+/// A new name for the task.
+pub fn set_comm(subject: &Subject, data: &[u8]) -> Result<(), Errno> {
+    subject.set_name(data.strip_suffix(b"\n").unwrap_or(data))
+}
+
+/// `maps`.
+pub fn maps(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let Some(memory) = subject.memory()? else { return Ok(Vec::new()) };
+    let root = paths::root_of(&*subject.task()?)?;
+    Ok(areas::maps(&memory.areas(), |file| paths::text_of_file(file, &root)))
+}
+
+/// `smaps`.
+pub fn smaps(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let Some(memory) = subject.memory()? else { return Ok(Vec::new()) };
+    let root = paths::root_of(&*subject.task()?)?;
+    Ok(areas::smaps(&memory.areas(), |file| paths::text_of_file(file, &root)))
+}
+
+/// `limits`.
+pub fn limits(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let group = subject.group()?;
+    Ok(limits_table::limits(|resource| group.limits().get(resource)))
+}
+
+/// `io`: not counted.
+pub fn io(_subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let names = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
+    Ok(names.map(|name| format!("{name}: 0\n")).concat().into_bytes())
+}
+
+/// `uid_map`, `gid_map` and `projid_map` of the initial user namespace.
+pub fn id_map(_subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
+}
+
+/// Takes a badness for the killer that there is not: it is checked and forgotten.
+pub fn set_oom_score_adj(_subject: &Subject, data: &[u8]) -> Result<(), Errno> {
+    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+    if OOM_SCORE_ADJ.contains(&value) { Ok(()) } else { Err(Errno::EINVAL) }
+}

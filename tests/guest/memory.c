@@ -1,46 +1,6 @@
 /* mmap, munmap, mprotect, mremap, brk, madvise, mincore, msync, and the faults of memory. */
-#include "check.h"
-#include <setjmp.h>
-#include <sys/uio.h>
+#include "faults.h"
 #include <sys/resource.h>
-
-#define PAGE 4096UL
-
-static sigjmp_buf fault_exit;
-static volatile int fault_signal, fault_code;
-static void *volatile fault_address;
-
-static void on_fault(int number, siginfo_t *info, void *context)
-{
-    (void)context;
-    fault_signal = number;
-    fault_code = info->si_code;
-    fault_address = info->si_addr;
-    siglongjmp(fault_exit, 1);
-}
-
-static void catch_faults(void)
-{
-    struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
-    sigaction(SIGSEGV, &action, NULL);
-    sigaction(SIGBUS, &action, NULL);
-}
-
-/* Reads or writes a byte and says what came of it, with the address as a distance from base. */
-static void touch(const char *what, char *address, char *base, int writing)
-{
-    catch_faults();
-    if (sigsetjmp(fault_exit, 1) == 0) {
-        if (writing)
-            *(volatile char *)address = 'w';
-        else
-            (void)*(volatile char *)address;
-        say("%s: fine", what);
-    } else {
-        say("%s: signal %d code %d at %+ld", what, fault_signal, fault_code,
-            (long)((char *)fault_address - base));
-    }
-}
 
 static char *map(size_t length, int protection, int flags)
 {
@@ -389,87 +349,6 @@ static void synchronise(void)
     say("over a hole: %s", err(msync(at, 2 * PAGE, MS_SYNC)));
 }
 
-static void file_shared(void)
-{
-    int fd = (int)MUST(open("/tmp/mapped", O_RDWR | O_CREAT | O_TRUNC, 0644));
-    MUST(ftruncate(fd, 2 * PAGE));
-    char *at = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    MUST((long)at);
-    char byte = 0;
-    at[10] = 'm';
-    MUST(pread(fd, &byte, 1, 10));
-    say("written through memory, read: %c", byte);
-    MUST(pwrite(fd, "p", 1, PAGE + 1));
-    say("written, seen in memory: %c", at[PAGE + 1]);
-    char *second = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, PAGE);
-    say("second view: %c", second[1]);
-    close(fd);
-    at[PAGE + 2] = 'z';
-    say("after close: %c", second[2]);
-    say("msync: %s", err(msync(at, 2 * PAGE, MS_SYNC)));
-    unlink("/tmp/mapped");
-    say("after unlink: %c", second[2]);
-}
-
-static void file_private(void)
-{
-    put("/tmp/private", "original");
-    int fd = (int)MUST(open("/tmp/private", O_RDWR));
-    char *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    MUST((long)at);
-    say("before: %.8s", at);
-    at[0] = 'O';
-    say("own: %.8s, file: %s", at, get("/tmp/private"));
-    MUST(pwrite(fd, "changed!", 8, 0));
-    say("the copied page stays: %.8s", at);
-    say("rest of the page: %d", at[8] | at[PAGE - 1]);
-}
-
-static void past_the_end_of_file(void)
-{
-    int fd = (int)MUST(open("/tmp/short", O_RDWR | O_CREAT | O_TRUNC, 0644));
-    MUST(ftruncate(fd, PAGE + 100));
-    char *at = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    MUST((long)at);
-    touch("last page", at + PAGE + 200, at, 1);
-    touch("past the end", at + 2 * PAGE + 3, at, 0);
-    touch("write past the end", at + 3 * PAGE, at, 1);
-    MUST(ftruncate(fd, 3 * PAGE));
-    touch("after growing", at + 2 * PAGE, at, 1);
-    MUST(ftruncate(fd, 10));
-    touch("cut off", at + PAGE, at, 0);
-    touch("first page", at + 5, at, 1);
-    char *private = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    touch("private past the end", private + PAGE, private, 0);
-    say("read into it: %s", err(pread(fd, private + PAGE, 10, 0)));
-}
-
-static void file_permissions(void)
-{
-    put("/tmp/permissions", "text");
-    int fd = (int)MUST(open("/tmp/permissions", O_RDONLY));
-    say("shared write of read-only: %s",
-        err((long)mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)));
-    char *at = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-    say("shared read: %s", err((long)at));
-    say("to write: %s", err(mprotect(at, PAGE, PROT_READ | PROT_WRITE)));
-    say("private write: %s", err((long)mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0)));
-    close(fd);
-    fd = (int)MUST(open("/tmp/permissions", O_WRONLY));
-    say("of write-only: %s", err((long)mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0)));
-    int directory = (int)MUST(open("/tmp", O_RDONLY));
-    say("of a directory: %s", err((long)mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, directory, 0)));
-    int pipes[2];
-    MUST(pipe(pipes));
-    say("of a pipe: %s", err((long)mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, pipes[0], 0)));
-    say("huge offset: %s", err((long)mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0x7ffffffffffff000L)));
-    int zero = (int)MUST(open("/dev/zero", O_RDWR));
-    char *zeros = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, zero, 0);
-    say("of /dev/zero: %s", err((long)zeros));
-    zeros[1] = 1;
-    say("its bytes: %d %d", zeros[0], zeros[1]);
-}
-
 static void grows_down(void)
 {
     /* A window with room below, so that nothing else is there. */
@@ -533,26 +412,6 @@ static void locked_memory(void)
     say("mlockall of nothing: %s", err(mlockall(0)));
 }
 
-static void system_calls_fault_pages_in(void)
-{
-    char *at = anonymous(64);
-    int zero = (int)MUST(open("/dev/zero", O_RDONLY));
-    say("read into untouched memory: %ld", (long)read(zero, at, 64 * PAGE));
-    char *other = anonymous(2);
-    int pipes[2];
-    MUST(pipe(pipes));
-    say("write from untouched memory: %ld", (long)write(pipes[1], other, 2 * PAGE));
-    MUST(mprotect(at, PAGE, PROT_READ));
-    say("read into read-only memory: %s", err(read(zero, at, 10)));
-    MUST(munmap(at + 2 * PAGE, PAGE));
-    say("read up to a hole: %s", err(read(pipes[0], at + PAGE + 4000, 2 * PAGE)));
-    put("/tmp/bytes", "0123456789");
-    int file = (int)MUST(open("/tmp/bytes", O_RDONLY));
-    struct iovec parts[2] = { { other, 4 }, { (void *)8, 4 } };
-    say("readv with a bad second part: %ld", (long)readv(file, parts, 2));
-    say("then the rest: %ld", (long)read(file, other, 100));
-}
-
 static void many_mappings(void)
 {
     char *at = map(2000 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
@@ -590,6 +449,5 @@ CHECK_MAIN(CASE(map_errors), CASE(hint_is_taken), CASE(fixed_replaces), CASE(unm
            CASE(execute_protection), CASE(null_pointer), CASE(default_fault_kills), CASE(fork_copies),
            CASE(fork_of_fork_copies), CASE(shared_over_fork), CASE(remap_grow_and_shrink), CASE(remap_old_size_zero),
            CASE(program_break), CASE(advice), CASE(not_inherited), CASE(residence), CASE(synchronise),
-           CASE(file_shared), CASE(file_private), CASE(past_the_end_of_file), CASE(file_permissions), CASE(grows_down),
-           CASE(stack_grows), CASE(stack_overflow), CASE(address_space_limit), CASE(locked_memory),
-           CASE(system_calls_fault_pages_in), CASE(many_mappings), CASE(large_memory))
+           CASE(grows_down), CASE(stack_grows), CASE(stack_overflow), CASE(address_space_limit), CASE(locked_memory),
+           CASE(many_mappings), CASE(large_memory))

@@ -56,10 +56,7 @@ impl Default for WaitQueue {
 impl WaitQueue {
     /// A queue in which nobody waits.
     pub fn new() -> Self {
-        Self {
-            count: AtomicUsize::new(0),
-            entries: Mutex::new(LockClass::WaitQueue, Entries::default()),
-        }
+        Self { count: AtomicUsize::new(0), entries: Mutex::new(LockClass::WaitQueue, Entries::default()) }
     }
 
     /// Adds a waiter for `interest`, errors and hang-ups.

@@ -53,7 +53,9 @@ pub enum LockClass {
     PageIndex,
     /// Attributes of an inode: mode, owner, times, size.
     Attributes,
-    /// Timers of the kernel.
+    /// One timer.
+    Alarm,
+    /// The queue of all timers of the kernel.
     Timers,
     /// A small table of the kernel: uts names, limits, keys, statistics.
     Table,

@@ -9,6 +9,7 @@ use bartizan_abi::{Errno, FallocateFlags, OpenFlags, PollEvents};
 
 use super::{DataSink, DataSource, DirectorySink, Inode, Path};
 use crate::SysResult;
+use crate::kernel::epoll::Watchers;
 use crate::kernel::{Credentials, CurrentTask, WaitQueue};
 use crate::mm::{PageSource, UserAddr};
 use crate::sync::{LockClass, Mutex, MutexGuard};
@@ -35,12 +36,14 @@ pub struct File {
     flags: AtomicU32,
     /// Position of the next read or write of a seekable file.
     offset: Mutex<u64>,
+    /// Epoll instances that watch it.
+    watchers: Watchers,
 }
 
 impl File {
     /// A description of `ops` opened with `flags` at `path`.
     pub fn new(ops: Box<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<Self> {
-        Arc::new(Self { ops, path, flags: AtomicU32::new(flags.bits()), offset: Mutex::new(LockClass::FileOffset, 0) })
+        Arc::new(Self { ops, path, flags: AtomicU32::new(flags.bits()), offset: Mutex::new(LockClass::FileOffset, 0), watchers: Watchers::default() })
     }
 
     /// What it implements.
@@ -76,6 +79,11 @@ impl File {
         });
     }
 
+    /// The epoll instances that watch it.
+    pub fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
     /// The position, locked for a read or write that moves it.
     pub fn offset(&self) -> MutexGuard<'_, u64> {
         self.offset.lock()
@@ -84,6 +92,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        self.watchers.file_closed(self);
         self.ops.release();
     }
 }

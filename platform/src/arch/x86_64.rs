@@ -82,3 +82,28 @@ pub struct FpuState {
     /// The raw area.
     pub area: Box<[u8]>,
 }
+
+/// Bytes of the legacy region of the extended state and of the header behind it.
+pub const SMALLEST_FPU_STATE: usize = 512 + 64;
+/// Offset of `MXCSR`.
+const MXCSR: usize = 24;
+
+impl FpuState {
+    /// The state of a processor that was just reset, as a new program finds it: no component but the control words.
+    pub fn initial() -> Self {
+        let mut area = vec![0u8; SMALLEST_FPU_STATE].into_boxed_slice();
+        area[..2].copy_from_slice(&0x37fu16.to_ne_bytes());
+        area[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_ne_bytes());
+        Self { area }
+    }
+}
+
+/// The components of the extended state that the host has enabled (`XCR0`).
+#[expect(unsafe_code, reason = "XGETBV is an instruction")]
+pub fn enabled_components() -> u64 {
+    if !std::arch::is_x86_feature_detected!("xsave") {
+        return 3;
+    }
+    // SAFETY: the processor and the kernel have XSAVE, as was just checked.
+    unsafe { std::arch::x86_64::_xgetbv(0) }
+}

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::address_space::SystrapAddressSpace;
-use super::frame::initial_fpu;
 use super::guest_thread::GuestThread;
 use crate::arch::FpuState;
 use crate::{AddressSpace, Context, Exit, Interrupter, PlatformError, Registers};
@@ -41,7 +40,7 @@ struct SystrapInterrupter {
 impl SystrapContext {
     /// A context with the FPU in its initial state.
     pub fn new() -> Self {
-        Self { current: None, pending_fpu: Some(initial_fpu()), interrupter: Arc::default() }
+        Self { current: None, pending_fpu: Some(FpuState::initial()), interrupter: Arc::default() }
     }
 
     /// Gives the current thread back to its address space.
@@ -153,7 +152,7 @@ impl Context for SystrapContext {
     fn save_fpu(&mut self) -> Result<FpuState, PlatformError> {
         match (&self.pending_fpu, &mut self.current) {
             (Some(pending), _) => Ok(pending.clone()),
-            (None, None) => Ok(initial_fpu()),
+            (None, None) => Ok(FpuState::initial()),
             (None, Some(current)) => {
                 if current.partial {
                     current.handed_out =
@@ -172,7 +171,7 @@ impl Context for SystrapContext {
     fn leave(&mut self, space: &Arc<dyn AddressSpace>) {
         if self.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.space, space)) {
             self.release();
-            self.pending_fpu.get_or_insert_with(initial_fpu);
+            self.pending_fpu.get_or_insert_with(FpuState::initial);
         }
     }
 }

@@ -211,11 +211,3 @@ fn sanitise(area: &mut [u8], features: u64) {
     area[HEADER..HEADER + 8].copy_from_slice(&present.to_ne_bytes());
     area[HEADER + 8..HEADER + 64].fill(0);
 }
-
-/// The state of a processor that was just reset, as a new program finds it.
-pub fn initial_fpu() -> FpuState {
-    let mut area = vec![0u8; SMALLEST].into_boxed_slice();
-    area[..2].copy_from_slice(&0x37fu16.to_ne_bytes());
-    area[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_ne_bytes());
-    FpuState { area }
-}

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bartizan_abi::PollEvents;
-use bartizan_platform::Registers;
+use bartizan_abi::process::WaitStatus;
+use bartizan_platform::{Context, Exit, FpuState, PlatformError, Registers};
 
+use super::signal::{LastFault, TaskSignals};
+use super::task::TaskState;
+use super::usage::Mode;
 use super::{RestartBlock, Task, WaitQueue, Wake};
 use crate::WaitError;
 use crate::mm::MemoryManager;
@@ -15,17 +19,31 @@ use crate::vfs::{FdTable, FsContext};
 
 /// The task that runs on this host thread: its [`Task`], and what only its own thread touches. System call handlers get a
 /// reference to it; it never leaves its thread.
-#[derive(Debug)]
 pub struct CurrentTask {
     task: Arc<Task>,
+    context: RefCell<Box<dyn Context>>,
     /// The registers of the guest while it is in the kernel.
     registers: Cell<Registers>,
+    /// Whether the platform has not yet told all of them.
+    partial: Cell<bool>,
     /// The same pointers as the task's, readable without a lock.
     memory: RefCell<Arc<MemoryManager>>,
     files: RefCell<Arc<FdTable>>,
     fs: RefCell<Arc<FsContext>>,
+    /// That it has to end, and how.
+    end: Cell<Option<TaskEnd>>,
+    last_fault: Cell<LastFault>,
     /// What `restart_syscall(2)` continues.
     pub(super) restart: Cell<RestartBlock>,
+}
+
+/// How a task ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// This task alone, with this code.
+    Task(u8),
+    /// Its whole process.
+    Process(WaitStatus),
 }
 
 impl Deref for CurrentTask {
@@ -35,15 +53,92 @@ impl Deref for CurrentTask {
     }
 }
 
+impl std::fmt::Debug for CurrentTask {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CurrentTask").field("task", &self.task).finish_non_exhaustive()
+    }
+}
+
 impl CurrentTask {
+    /// Makes the calling thread the one that runs `task`, from `registers` on. `None` if the task has exited.
+    pub(super) fn new(task: Arc<Task>, context: Box<dyn Context>, registers: Registers) -> Option<Self> {
+        let (memory, files, fs) = (task.memory()?, task.files()?, task.fs()?);
+        task.parker().adopt();
+        task.set_interrupter(context.interrupter());
+        Some(Self {
+            task,
+            context: RefCell::new(context),
+            registers: Cell::new(registers),
+            partial: Cell::new(false),
+            memory: RefCell::new(memory),
+            files: RefCell::new(files),
+            fs: RefCell::new(fs),
+            end: Cell::new(None),
+            last_fault: Cell::default(),
+            restart: Cell::default(),
+        })
+    }
+
+    /// The task itself.
+    pub fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    /// Runs guest code until something happens.
+    pub(super) fn switch(&self) -> Result<Exit, PlatformError> {
+        let memory = self.memory.borrow();
+        let mut context = self.context.borrow_mut();
+        memory.settle(Some(&mut **context))?;
+        let mut registers = self.registers.get();
+        let exit = context.switch(memory.space(), &mut registers);
+        self.registers.set(registers);
+        self.partial.set(matches!(exit, Ok(Exit::Syscall)));
+        exit
+    }
+
+    /// The number of the call that the guest has made, and its arguments.
+    pub(super) fn system_call(&self) -> (u64, [u64; 6]) {
+        let registers = self.registers.get();
+        let Registers { orig_rax, rdi, rsi, rdx, r10, r8, r9, .. } = registers;
+        (orig_rax, [rdi, rsi, rdx, r10, r8, r9])
+    }
+
+    /// Sets the result of the call that the guest has made.
+    pub(super) fn set_result(&self, value: u64) {
+        self.registers.set(Registers { rax: value, ..self.registers.get() });
+    }
+
     /// The registers of the guest.
     pub fn registers(&self) -> Registers {
-        self.registers.get()
+        let mut registers = self.registers.get();
+        if self.partial.replace(false) {
+            if let Err(error) = self.context.borrow_mut().complete_registers(&mut registers) {
+                self.kernel().fail(&error);
+            }
+            self.registers.set(registers);
+        }
+        registers
     }
 
     /// Replaces the registers of the guest.
     pub fn set_registers(&self, registers: Registers) {
+        self.partial.set(false);
         self.registers.set(registers);
+    }
+
+    /// The extended state of the guest.
+    pub fn save_fpu(&self) -> Result<FpuState, PlatformError> {
+        self.context.borrow_mut().save_fpu()
+    }
+
+    /// Replaces the extended state of the guest.
+    pub fn load_fpu(&self, state: &FpuState) -> Result<(), PlatformError> {
+        self.context.borrow_mut().load_fpu(state)
+    }
+
+    /// Calls `operation` with the task's context, for operations on address spaces that can use it.
+    pub fn with_context<T>(&self, operation: impl FnOnce(&mut dyn Context) -> T) -> T {
+        operation(&mut **self.context.borrow_mut())
     }
 
     /// Its address space.
@@ -61,9 +156,72 @@ impl CurrentTask {
         self.fs.borrow().clone()
     }
 
+    /// Replaces its address space (`execve`); the old one is given up.
+    pub(super) fn replace_memory(&self, memory: Arc<MemoryManager>) {
+        let old = self.memory.replace(Arc::clone(&memory));
+        self.context.borrow_mut().leave(old.space());
+        old.remove_user();
+        let _old = self.task.replace_shared(|shared| shared.memory = Some(memory));
+    }
+
+    /// Replaces its descriptors (`unshare`, `execve`).
+    pub fn replace_files(&self, files: Arc<FdTable>) {
+        let _old = self.files.replace(Arc::clone(&files));
+        let _same = self.task.replace_shared(|shared| shared.files = Some(files));
+    }
+
+    /// Replaces its working directory, root and umask (`unshare`).
+    pub fn replace_fs(&self, fs: Arc<FsContext>) {
+        let _old = self.fs.replace(Arc::clone(&fs));
+        let _same = self.task.replace_shared(|shared| shared.fs = Some(fs));
+    }
+
+    /// Notes that the task ends before it runs guest code again.
+    pub fn request_end(&self, end: TaskEnd) {
+        self.end.set(Some(end));
+    }
+
+    /// How it has to end, if it has to.
+    pub fn end(&self) -> Option<TaskEnd> {
+        self.end.get()
+    }
+
+    /// The last processor exception.
+    pub(super) fn last_fault(&self) -> LastFault {
+        self.last_fault.get()
+    }
+
+    /// Notes a processor exception.
+    pub(super) fn set_last_fault(&self, fault: LastFault) {
+        self.last_fault.set(fault);
+    }
+
+    /// Reads or changes the task's own signal state.
+    pub fn with_signals<T>(&self, change: impl FnOnce(&mut TaskSignals) -> T) -> T {
+        let mut signals = self.group().signals();
+        change(signals.tasks.entry(self.tid()).or_default())
+    }
+
+    /// Notes what it does, for `/proc`.
+    pub(super) fn set_sleeping(&self, state: TaskState) {
+        self.set_state(state);
+    }
+
     /// Whether a signal has to be handled, or the task has to die, before it may sleep.
     pub fn signal_pending(&self) -> bool {
-        false
+        if !self.has_work() {
+            return false;
+        }
+        let pending = self.group().signals().has_work(self.tid());
+        if !pending {
+            self.clear_work();
+            // Whatever came between the look and the clearing is looked at again.
+            if self.group().signals().has_work(self.tid()) {
+                self.set_work();
+                return true;
+            }
+        }
+        pending
     }
 
     /// Waits on `queue` until `attempt` gives a value.
@@ -102,9 +260,19 @@ impl CurrentTask {
             if self.signal_pending() {
                 return Err(WaitError::Interrupted);
             }
-            if !self.parker().park(deadline) {
+            if !self.sleep(deadline) {
                 return attempt().ok_or(WaitError::TimedOut);
             }
         }
+    }
+
+    /// Sleeps until it is woken or until `deadline`; returns whether it was woken.
+    fn sleep(&self, deadline: Option<Instant>) -> bool {
+        self.set_state(TaskState::Sleeping);
+        self.usage().enter(Mode::Idle);
+        let woken = self.parker().park(deadline);
+        self.usage().enter(Mode::System);
+        self.set_state(TaskState::Running);
+        woken
     }
 }

@@ -1,10 +1,13 @@
 //! Tasks and what they share: processes, signals, credentials, time.
 
 mod clock;
+mod clone;
 mod credentials;
 mod current;
 pub mod epoll;
 mod eventfd;
+mod exec;
+mod exit;
 pub mod futex;
 #[expect(clippy::module_inception, reason = "the type that the module is named after has a file of its own")]
 mod kernel;
@@ -12,21 +15,37 @@ mod limits;
 mod parker;
 pub mod pipe;
 pub mod poll;
+mod process;
 mod restart;
+mod run;
 mod services;
+pub mod signal;
 mod statistics;
 mod task;
 pub mod timer;
+mod thread_group;
+mod tree;
+mod usage;
+mod uts;
+mod wait;
 mod wait_queue;
 
 pub use clock::{WaitClock, deadline_after, host_time, realtime, timespec};
+pub use clone::CloneRequest;
 pub use credentials::Credentials;
-pub use current::CurrentTask;
 pub use eventfd::{EventMode, Eventfd};
-pub use kernel::Kernel;
+pub use current::{CurrentTask, TaskEnd};
+pub use exec::Execution;
+pub use kernel::{Kernel, KernelOptions};
 pub use limits::{LimitPrivilege, Limits};
 pub use parker::Parker;
+pub use process::{ProcessEnd, ProcessHandle, ProcessOptions};
 pub use restart::RestartBlock;
 pub use statistics::Statistics;
-pub use task::Task;
+pub use task::{TASK_COMM_LEN, Task, TaskState};
+pub use thread_group::ThreadGroup;
+pub use tree::{INIT, PID_MAX, Process, TaskTree};
+pub use usage::CpuUsage;
+pub use uts::UtsNames;
+pub use wait::{Children, Waited};
 pub use wait_queue::{WaitKey, WaitQueue, Wake};

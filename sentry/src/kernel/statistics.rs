@@ -1,6 +1,7 @@
 //! What a sandbox counts for its operator.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sync::{LockClass, Mutex};
 
@@ -9,15 +10,27 @@ use crate::sync::{LockClass, Mutex};
 pub struct Statistics {
     /// How often calls that are not implemented were made, by number.
     unimplemented: Mutex<BTreeMap<u64, u64>>,
+    /// How many processes were ended because the sandbox's memory was used up.
+    out_of_memory: AtomicU64,
 }
 
 impl Default for Statistics {
     fn default() -> Self {
-        Self { unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()) }
+        Self { unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()), out_of_memory: AtomicU64::new(0) }
     }
 }
 
 impl Statistics {
+    /// Counts a process that was ended because the sandbox's memory was used up.
+    pub fn count_out_of_memory(&self) {
+        self.out_of_memory.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many processes were ended because the sandbox's memory was used up.
+    pub fn out_of_memory(&self) -> u64 {
+        self.out_of_memory.load(Ordering::Relaxed)
+    }
+
     /// Counts a call that is not implemented. Numbers that Linux does not know either are counted as one.
     pub fn count_unimplemented(&self, number: u64) {
         let known = bartizan_abi::Sysno::from_raw(number).map_or(u64::MAX, |_| number);

@@ -1,38 +1,115 @@
 //! Tasks: the threads of guest processes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bartizan_platform::Interrupter;
 
-use super::{Credentials, Kernel, Parker};
+use super::signal::{GroupSignals, SignalActions};
+use super::{CpuUsage, Credentials, Kernel, Parker, ThreadGroup};
 use crate::mm::MemoryManager;
-use crate::sync::Mutex;
+use crate::sync::{LockClass, Mutex};
 use crate::vfs::{FdTable, FsContext};
+
+/// Bytes of a task's name, with its NUL.
+pub const TASK_COMM_LEN: usize = 16;
 
 /// A thread of a guest process, as all may see it (`struct task_struct`).
 #[derive(Debug)]
 pub struct Task {
-    tid: AtomicI32,
     kernel: Arc<Kernel>,
+    group: Arc<ThreadGroup>,
+    /// Its number; changes once, when it takes over its process by `execve`.
+    tid: AtomicI32,
     credentials: ArcSwap<Credentials>,
+    actions: ArcSwap<SignalActions>,
     /// What `clone` flags share; `None` after the task has given it up by exiting.
     shared: Mutex<TaskShared>,
     parker: Arc<Parker>,
+    /// Makes it leave guest code; set by its own thread before it first runs.
+    interrupter: OnceLock<Arc<dyn Interrupter>>,
+    /// Whether it has to look for signals, a stop or its end.
+    work: AtomicBool,
+    /// Where `set_tid_address(2)` and `CLONE_CHILD_CLEARTID` want a zero and a wake-up at its end; 0 for nowhere.
+    clear_child_tid: AtomicU64,
+    /// The robust futexes that it holds (`set_robust_list(2)`).
+    robust_list: AtomicU64,
+    /// What it gets when its parent ends (`PR_SET_PDEATHSIG`); 0 for nothing.
+    parent_death_signal: AtomicI32,
+    state: AtomicU8,
+    name: Mutex<[u8; TASK_COMM_LEN]>,
+    started: Instant,
+    usage: CpuUsage,
+    /// Whoever waits in `vfork` for it to exec or end.
+    vfork: Mutex<Option<Arc<Parker>>>,
 }
 
 /// What a task has in common with others, by pointer.
-#[derive(Debug, Default)]
-struct TaskShared {
-    memory: Option<Arc<MemoryManager>>,
-    files: Option<Arc<FdTable>>,
-    fs: Option<Arc<FsContext>>,
+#[derive(Debug, Default, Clone)]
+pub struct TaskShared {
+    /// Its address space.
+    pub memory: Option<Arc<MemoryManager>>,
+    /// Its descriptors.
+    pub files: Option<Arc<FdTable>>,
+    /// Its working directory, root and umask.
+    pub fs: Option<Arc<FsContext>>,
+}
+
+/// What a task does, as `/proc/[pid]/stat` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TaskState {
+    /// `R`.
+    Running = b'R',
+    /// `S`: waits, and a signal would wake it.
+    Sleeping = b'S',
+    /// `T`: job control has stopped it.
+    Stopped = b'T',
+    /// `Z`: has ended.
+    Zombie = b'Z',
+}
+
+/// What a new task is made of.
+#[derive(Debug)]
+pub struct NewTask {
+    /// Its number.
+    pub tid: i32,
+    /// Its process.
+    pub group: Arc<ThreadGroup>,
+    /// Who it is.
+    pub credentials: Arc<Credentials>,
+    /// What it does with signals.
+    pub actions: Arc<SignalActions>,
+    /// What it shares.
+    pub shared: TaskShared,
+    /// Its name.
+    pub name: [u8; TASK_COMM_LEN],
 }
 
 impl Task {
-    /// Its number; `execve` of a thread that does not lead its group changes it.
-    pub fn tid(&self) -> i32 {
-        self.tid.load(Ordering::Relaxed)
+    /// A task that does not run yet.
+    pub fn new(kernel: &Arc<Kernel>, new: NewTask) -> Arc<Self> {
+        Arc::new(Self {
+            kernel: Arc::clone(kernel),
+            group: new.group,
+            tid: AtomicI32::new(new.tid),
+            credentials: ArcSwap::new(new.credentials),
+            actions: ArcSwap::new(new.actions),
+            shared: Mutex::new(LockClass::TaskShared, new.shared),
+            parker: Arc::new(Parker::new()),
+            interrupter: OnceLock::new(),
+            work: AtomicBool::new(false),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            parent_death_signal: AtomicI32::new(0),
+            state: AtomicU8::new(TaskState::Running as u8),
+            name: Mutex::new(LockClass::Table, new.name),
+            started: Instant::now(),
+            usage: CpuUsage::new(),
+            vfork: Mutex::new(LockClass::Table, None),
+        })
     }
 
     /// The kernel that it belongs to.
@@ -40,9 +117,44 @@ impl Task {
         &self.kernel
     }
 
+    /// Its process.
+    pub fn group(&self) -> &Arc<ThreadGroup> {
+        &self.group
+    }
+
+    /// Its number.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// Takes over another number; the tree is locked.
+    pub(super) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> i32 {
+        self.group.pid()
+    }
+
     /// Who it is.
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.load_full()
+    }
+
+    /// Replaces who it is; only its own thread does.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.credentials.store(Arc::new(credentials));
+    }
+
+    /// What it does with signals.
+    pub fn actions(&self) -> Arc<SignalActions> {
+        self.actions.load_full()
+    }
+
+    /// Replaces what it does with signals (`execve`).
+    pub(super) fn set_actions(&self, actions: SignalActions) {
+        self.actions.store(Arc::new(actions));
     }
 
     /// Its address space; `None` once it has exited.
@@ -60,8 +172,148 @@ impl Task {
         self.shared.lock().fs.clone()
     }
 
+    /// Changes what it shares; only its own thread does. What is given up is returned, to be dropped without the lock.
+    pub(super) fn replace_shared(&self, change: impl FnOnce(&mut TaskShared)) -> TaskShared {
+        let mut shared = self.shared.lock();
+        let old = shared.clone();
+        change(&mut shared);
+        old
+    }
+
     /// Where its thread sleeps.
     pub fn parker(&self) -> &Arc<Parker> {
         &self.parker
+    }
+
+    /// Sets how it is made to leave guest code.
+    pub(super) fn set_interrupter(&self, interrupter: Arc<dyn Interrupter>) {
+        let _once = self.interrupter.set(interrupter);
+    }
+
+    /// Makes it look at its signals soon, wherever it is.
+    pub fn set_work(&self) {
+        self.work.store(true, Ordering::SeqCst);
+        self.parker.unpark();
+        if let Some(interrupter) = self.interrupter.get() {
+            interrupter.interrupt();
+        }
+    }
+
+    /// Whether it has to look at its signals.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.work.load(Ordering::SeqCst)
+    }
+
+    /// Notes that it looks at its signals now.
+    pub(super) fn clear_work(&self) {
+        self.work.store(false, Ordering::SeqCst);
+    }
+
+    /// Makes all tasks of its process look at their signals.
+    pub fn wake_group(&self) {
+        let tree = self.kernel.tree();
+        for task in tree.process(self.pid()).into_iter().flat_map(|process| &process.tasks) {
+            task.set_work();
+        }
+    }
+
+    /// As [`wake_group`](Self::wake_group), for a caller that holds the group's signal lock and may not take the tree's.
+    pub(super) fn wake_all_of(&self, signals: &GroupSignals) {
+        for task in signals.tasks.values().filter_map(|task| task.owner.upgrade()) {
+            task.set_work();
+        }
+    }
+
+    /// Task `tid` of the same process.
+    pub(super) fn group_task(&self, tid: i32) -> Option<Arc<Task>> {
+        self.group.signals().tasks.get(&tid).and_then(|task| task.owner.upgrade())
+    }
+
+    /// Where its end is told in its memory; 0 for nowhere.
+    pub fn clear_child_tid(&self) -> u64 {
+        self.clear_child_tid.load(Ordering::Relaxed)
+    }
+
+    /// `set_tid_address(2)`.
+    pub fn set_clear_child_tid(&self, address: u64) {
+        self.clear_child_tid.store(address, Ordering::Relaxed);
+    }
+
+    /// The address of its list of robust futexes; 0 for none.
+    pub fn robust_list(&self) -> u64 {
+        self.robust_list.load(Ordering::Relaxed)
+    }
+
+    /// `set_robust_list(2)`.
+    pub fn set_robust_list(&self, address: u64) {
+        self.robust_list.store(address, Ordering::Relaxed);
+    }
+
+    /// `PR_GET_PDEATHSIG`.
+    pub fn parent_death_signal(&self) -> i32 {
+        self.parent_death_signal.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_PDEATHSIG`.
+    pub fn set_parent_death_signal(&self, signal: i32) {
+        self.parent_death_signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// What it does, as the letter of `/proc/[pid]/stat`.
+    pub fn state(&self) -> char {
+        char::from(self.state.load(Ordering::Relaxed))
+    }
+
+    /// Notes what it does.
+    pub(super) fn set_state(&self, state: TaskState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Its name (`/proc/[pid]/comm`), without padding.
+    pub fn name(&self) -> Vec<u8> {
+        let name = self.name.lock();
+        name.iter().copied().take_while(|&byte| byte != 0).collect()
+    }
+
+    /// Its name with padding.
+    pub fn raw_name(&self) -> [u8; TASK_COMM_LEN] {
+        *self.name.lock()
+    }
+
+    /// Replaces its name; what is too long is cut.
+    pub fn set_name(&self, name: &[u8]) {
+        let mut padded = [0; TASK_COMM_LEN];
+        let length = name.len().min(TASK_COMM_LEN - 1);
+        padded[..length].copy_from_slice(&name[..length]);
+        *self.name.lock() = padded;
+    }
+
+    /// When it was made.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How much processor time it has used.
+    pub fn usage(&self) -> &CpuUsage {
+        &self.usage
+    }
+
+    /// Notes who waits in `vfork` for this task.
+    pub(super) fn set_vfork_parent(&self, parent: &Arc<Parker>) {
+        *self.vfork.lock() = Some(Arc::clone(parent));
+    }
+
+    /// Whether somebody waits in `vfork` for this task.
+    pub(super) fn has_vfork_parent(&self) -> bool {
+        self.vfork.lock().is_some()
+    }
+
+    /// Lets whoever waits in `vfork` for this task go on.
+    pub(super) fn release_vfork_parent(&self) {
+        let parent = self.vfork.lock().take();
+        if let Some(parent) = parent {
+            parent.unpark();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Thread groups: what all tasks of a process share for good.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::signal::GroupSignals;
 use super::{Limits, WaitQueue};
@@ -27,6 +27,10 @@ pub struct ThreadGroup {
     dumpable: AtomicI32,
     /// Whether one of its tasks executes a new program and the others have to end.
     executing: AtomicBool,
+    /// Whether the host has started it and waits for its end.
+    host_child: AtomicBool,
+    /// The real user id that its parent is told.
+    end_uid: AtomicU32,
 }
 
 impl ThreadGroup {
@@ -44,6 +48,8 @@ impl ThreadGroup {
             children_system_time: AtomicU64::new(0),
             dumpable: AtomicI32::new(1),
             executing: AtomicBool::new(false),
+            host_child: AtomicBool::new(false),
+            end_uid: AtomicU32::new(0),
         })
     }
 
@@ -90,6 +96,26 @@ impl ThreadGroup {
     /// Claims or ends the execution of a new program; returns whether it was claimed before.
     pub fn set_executing(&self, executing: bool) -> bool {
         self.executing.swap(executing, Ordering::AcqRel)
+    }
+
+    /// Whether the host has started it and waits for its end.
+    pub fn is_host_child(&self) -> bool {
+        self.host_child.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether the host waits for its end.
+    pub fn set_host_child(&self, host_child: bool) {
+        self.host_child.store(host_child, Ordering::Relaxed);
+    }
+
+    /// The real user id that its parent is told.
+    pub fn end_uid(&self) -> u32 {
+        self.end_uid.load(Ordering::Relaxed)
+    }
+
+    /// Sets the real user id that its parent is told.
+    pub fn set_end_uid(&self, uid: u32) {
+        self.end_uid.store(uid, Ordering::Relaxed);
     }
 
     /// Adds the CPU time of a task that has ended.

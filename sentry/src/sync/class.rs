@@ -29,12 +29,20 @@ pub enum LockClass {
     Terminal,
     /// A file system's own state (names, numbers, counters), below the directory locks.
     Filesystem,
-    /// Names of a dentry: its parent, its name, its children.
+    /// Where a mount is.
+    MountPlace,
+    /// The children of a dentry.
+    DentryChildren,
+    /// Where a dentry is: its parent, its name.
     Dentry,
+    /// Dentries that are kept for a while.
+    DentryCache,
     /// The process tree: parents, children, groups, sessions (`tasklist_lock`).
     TaskTree,
     /// Signal state of one thread group (`siglock`).
     Signal,
+    /// What a process does with signals.
+    SignalActions,
     /// What a task shares with `clone` flags: its descriptor table, file system context, credentials pointers.
     TaskShared,
     /// A descriptor table.

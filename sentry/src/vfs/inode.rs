@@ -10,6 +10,7 @@ use super::{
     AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path,
 };
 use crate::kernel::CurrentTask;
+use crate::sync::{LockClass, Mutex, MutexGuard};
 
 /// A file, directory, link or device of a file system.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Inode {
     kind: FileType,
     filesystem: Arc<Filesystem>,
     ops: Box<dyn InodeOps>,
+    /// Entries of a directory change one at a time (`i_rwsem`).
+    entries: Mutex<()>,
     /// State that the VFS keeps for the few inodes that need it: FIFO ends, advisory locks, bound sockets.
     extra: std::sync::OnceLock<Box<super::InodeExtra>>,
 }
@@ -25,7 +28,14 @@ pub struct Inode {
 impl Inode {
     /// A new inode with `number`, unique in `filesystem`.
     pub fn new(number: u64, kind: FileType, filesystem: Arc<Filesystem>, ops: Box<dyn InodeOps>) -> Arc<Self> {
-        Arc::new(Self { number, kind, filesystem, ops, extra: std::sync::OnceLock::new() })
+        Arc::new(Self {
+            number,
+            kind,
+            filesystem,
+            ops,
+            entries: Mutex::new(LockClass::Directory, ()),
+            extra: std::sync::OnceLock::new(),
+        })
     }
 
     /// The inode number.
@@ -52,6 +62,11 @@ impl Inode {
     pub fn downcast<T: InodeOps>(&self) -> Option<&T> {
         let ops: &dyn Any = &*self.ops;
         ops.downcast_ref()
+    }
+
+    /// Locks the entries of a directory, class `Directory`.
+    pub fn lock_directory(&self) -> MutexGuard<'_, ()> {
+        self.entries.lock()
     }
 
     /// The state that the VFS keeps for it, made at first use.

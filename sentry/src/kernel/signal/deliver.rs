@@ -137,7 +137,7 @@ impl CurrentTask {
                 _ => registers.orig_rax,
             };
         } else {
-            registers.rax = bartizan_abi::Errno::EINTR.to_register();
+            registers.rax = bartizan_abi::Errno::EINTR.to_return_value();
         }
         self.set_registers(registers);
     }

@@ -12,12 +12,18 @@ mod send;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::sync::Weak;
 
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::{SigSet, Signal, StackT};
 
 pub use actions::SignalActions;
+pub use frame::LastFault;
 pub use queue::SignalQueue;
+pub use send::{Sender, Target, is_fatal_by_default, may_signal};
+pub(super) use stop::wake_waiters;
+
+use super::Task;
 
 /// The signal state of a thread group and its tasks, guarded by the group's lock.
 #[derive(Debug, Default)]
@@ -53,6 +59,8 @@ pub struct TaskSignals {
     pub die: bool,
     /// Its alternate stack.
     pub stack: StackT,
+    /// The task itself.
+    pub owner: Weak<Task>,
 }
 
 impl GroupSignals {

@@ -1,0 +1,328 @@
+//! New tasks: `fork(2)`, `vfork(2)`, `clone(2)`, `clone3(2)`.
+
+use std::sync::Arc;
+
+use bartizan_abi::process::{Capability, CloneFlags, Resource};
+use bartizan_abi::signal::{SigSet, Signal};
+use bartizan_abi::{Errno, PollEvents};
+use bartizan_platform::{FpuState, Registers};
+
+use super::signal::TaskSignals;
+use super::task::{NewTask, TaskShared};
+use super::tree::Process;
+use super::{CurrentTask, Kernel, Task, ThreadGroup, usage};
+use crate::mm::{UserAddr, UserPtr};
+use crate::{SysResult, WaitError};
+
+/// Stack of a task's thread, bytes. No guest state lies on it, and nothing recurses.
+const THREAD_STACK: usize = 256 << 10;
+
+/// What a clone shares and sets, checked against each other only for what [`CurrentTask::clone_task`] cannot do.
+#[derive(Debug, Clone, Copy)]
+pub struct CloneRequest {
+    /// What is shared, and what is done with the addresses.
+    pub flags: CloneFlags,
+    /// What the parent gets at the end.
+    pub exit_signal: Option<Signal>,
+    /// The child's stack pointer; 0 for the parent's.
+    pub stack: u64,
+    /// The child's FS base, with `CLONE_SETTLS`.
+    pub tls: u64,
+    /// Where the parent finds the child's number, with `CLONE_PARENT_SETTID`, or its descriptor, with `CLONE_PIDFD`.
+    pub parent_tid: UserPtr<i32>,
+    /// Where the child finds its number, with `CLONE_CHILD_SETTID`, and where it is cleared, with `CLONE_CHILD_CLEARTID`.
+    pub child_tid: UserPtr<i32>,
+}
+
+impl CloneRequest {
+    /// Refuses what goes not together (`copy_process`).
+    fn check(&self) -> Result<(), Errno> {
+        let has = |flags| self.flags.contains(flags);
+        let needs = |flag, other| has(flag) && !has(other);
+        if needs(CloneFlags::CLONE_SIGHAND, CloneFlags::CLONE_VM)
+            || needs(CloneFlags::CLONE_THREAD, CloneFlags::CLONE_SIGHAND)
+            || has(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)
+            || has(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_FS)
+        {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+}
+
+impl CurrentTask {
+    /// Makes a task as `request` says and returns its number. With `CLONE_VFORK` that is after it has executed a
+    /// program or ended.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EAGAIN` at limits, `ENOMEM`, `EFAULT`.
+    pub fn clone_task(&self, request: CloneRequest) -> SysResult<i32> {
+        request.check()?;
+        self.check_namespaces(request.flags)?;
+        self.check_process_limit()?;
+        let fpu = self.save_fpu().map_err(|error| self.fatal(&error))?;
+        let shared = self.shared_for(request.flags)?;
+        let child = self.make_child(&request, shared)?;
+        let tid = child.tid();
+        if request.flags.contains(CloneFlags::CLONE_PARENT_SETTID) {
+            // As Linux, which has made the child by now and ignores a bad address.
+            let _ignored = self.write_value(request.parent_tid, &tid);
+        }
+        let vfork = request.flags.contains(CloneFlags::CLONE_VFORK);
+        if vfork {
+            child.set_vfork_parent(self.parker());
+        }
+        if let Err(errno) = self.start_child(&child, &request, fpu) {
+            child.give_up();
+            self.kernel().forget(&child);
+            return Err(errno.into());
+        }
+        if vfork {
+            self.wait_for_vfork(&child);
+        }
+        Ok(tid)
+    }
+
+    /// Namespaces of one's own are not part of this version.
+    fn check_namespaces(&self, flags: CloneFlags) -> Result<(), Errno> {
+        if !flags.intersects(CloneFlags::NAMESPACES) {
+            return Ok(());
+        }
+        let credentials = self.credentials();
+        if flags.contains(CloneFlags::CLONE_NEWUSER) || credentials.has_capability(Capability::CAP_SYS_ADMIN) {
+            Err(Errno::EINVAL)
+        } else {
+            Err(Errno::EPERM)
+        }
+    }
+
+    /// `RLIMIT_NPROC`: `EAGAIN` for users without privileges.
+    fn check_process_limit(&self) -> Result<(), Errno> {
+        let credentials = self.credentials();
+        let privileged = credentials.uid == 0
+            || credentials.has_capability(Capability::CAP_SYS_RESOURCE)
+            || credentials.has_capability(Capability::CAP_SYS_ADMIN);
+        let limit = self.group().limits().soft(Resource::RLIMIT_NPROC);
+        if !privileged && self.kernel().tree().tasks_of_user(credentials.uid) as u64 >= limit {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(())
+    }
+
+    /// What the child shares with this task, or gets a copy of.
+    fn shared_for(&self, flags: CloneFlags) -> Result<TaskShared, Errno> {
+        let memory = self.mm();
+        let memory = if flags.contains(CloneFlags::CLONE_VM) {
+            memory.add_user();
+            memory
+        } else {
+            self.with_context(|context| memory.fork(Some(context)))?
+        };
+        let files = self.fd_table();
+        let files = if flags.contains(CloneFlags::CLONE_FILES) { files } else { files.duplicate() };
+        let fs = self.fs_context();
+        let fs = if flags.contains(CloneFlags::CLONE_FS) { fs } else { fs.duplicate() };
+        Ok(TaskShared { memory: Some(memory), files: Some(files), fs: Some(fs) })
+    }
+
+    /// Makes the child and puts it into the tree.
+    fn make_child(&self, request: &CloneRequest, shared: TaskShared) -> Result<Arc<Task>, Errno> {
+        let flags = request.flags;
+        let actions = self.actions();
+        let actions =
+            if flags.contains(CloneFlags::CLONE_SIGHAND) { actions } else { Arc::new(actions.duplicate()) };
+        let mut tree = self.kernel().tree();
+        if self.kernel().is_dead() {
+            return Err(Errno::EAGAIN);
+        }
+        let tid = tree.allocate()?;
+        let thread = flags.contains(CloneFlags::CLONE_THREAD);
+        let group = if thread {
+            Arc::clone(self.group())
+        } else {
+            ThreadGroup::new(tid, Arc::new(self.group().limits().duplicate()))
+        };
+        let child = Task::new(
+            self.kernel(),
+            NewTask {
+                tid,
+                group: Arc::clone(&group),
+                credentials: self.credentials(),
+                actions,
+                shared,
+                name: self.raw_name(),
+            },
+        );
+        self.add_signals(&child, flags)?;
+        if flags.contains(CloneFlags::CLONE_CHILD_CLEARTID) {
+            child.set_clear_child_tid(request.child_tid.address().0);
+        }
+        if thread {
+            tree.add_task(Arc::clone(&child));
+            return Ok(child);
+        }
+        group.set_dumpable(self.group().dumpable());
+        let own = tree.process(self.pid());
+        let (process_group, session) = own.map_or((tid, tid), |own| (own.process_group, own.session));
+        let same_parent = flags.contains(CloneFlags::CLONE_PARENT);
+        let parent = if same_parent { own.map_or(0, |own| own.parent) } else { self.pid() };
+        let exit_signal = if same_parent { own.and_then(|own| own.exit_signal) } else { request.exit_signal };
+        tree.add_process(Process {
+            group,
+            parent,
+            children: Default::default(),
+            process_group,
+            session,
+            tasks: vec![Arc::clone(&child)],
+            exit_signal,
+            end: None,
+            report: None,
+            subreaper: false,
+            has_executed: false,
+        });
+        Ok(child)
+    }
+
+    /// Gives the child its signal state: the caller's mask, nothing pending. A group that is ending gets no more tasks.
+    fn add_signals(&self, child: &Arc<Task>, flags: CloneFlags) -> Result<(), Errno> {
+        let (mask, stack) = self.with_signals(|own| (own.mask, own.stack));
+        let keep_stack = !flags.contains(CloneFlags::CLONE_VM) || flags.contains(CloneFlags::CLONE_VFORK);
+        let mut signals = child.group().signals();
+        if signals.exit.is_some() || child.group().is_executing() {
+            return Err(Errno::EAGAIN);
+        }
+        let state = TaskSignals {
+            mask,
+            stack: if keep_stack { stack } else { Default::default() },
+            owner: Arc::downgrade(child),
+            ..TaskSignals::default()
+        };
+        signals.tasks.insert(child.tid(), state);
+        Ok(())
+    }
+
+    /// Starts the child's thread.
+    fn start_child(&self, child: &Arc<Task>, request: &CloneRequest, fpu: FpuState) -> Result<(), Errno> {
+        let mut registers = Registers { rax: 0, orig_rax: u64::MAX, ..self.registers() };
+        if request.stack != 0 {
+            registers.rsp = request.stack;
+        }
+        if request.flags.contains(CloneFlags::CLONE_SETTLS) {
+            if request.tls >= self.kernel().platform().user_addresses().end {
+                return Err(Errno::EPERM);
+            }
+            registers.fs_base = request.tls;
+        }
+        let set_tid =
+            request.flags.contains(CloneFlags::CLONE_CHILD_SETTID).then_some(request.child_tid);
+        self.kernel().start(child, StartState { registers, fpu: Some(fpu), set_tid })
+    }
+
+    /// Waits until a `vfork` child has executed a program or ended; only the end of this process ends the wait before that.
+    fn wait_for_vfork(&self, child: &Arc<Task>) {
+        while child.has_vfork_parent() {
+            if self.group().signals().exit.is_some() {
+                return;
+            }
+            self.parker().park(None);
+        }
+        // Whatever woke this thread meanwhile for other reasons is looked at before guest code runs.
+        self.set_work();
+    }
+
+    /// The platform failed: the sandbox ends.
+    fn fatal(&self, error: &bartizan_platform::PlatformError) -> Errno {
+        self.kernel().fail(error);
+        Errno::ENOMEM
+    }
+}
+
+/// With what a task starts.
+#[derive(Debug)]
+pub struct StartState {
+    /// Its registers.
+    pub registers: Registers,
+    /// Its extended state; the initial one if there is none.
+    pub fpu: Option<FpuState>,
+    /// Where it finds its number.
+    pub set_tid: Option<UserPtr<i32>>,
+}
+
+impl Kernel {
+    /// Starts the thread of `task`, which is in the tree.
+    pub(super) fn start(&self, task: &Arc<Task>, state: StartState) -> Result<(), Errno> {
+        let name = format!("task-{}", task.tid());
+        let for_thread = Arc::clone(task);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .stack_size(THREAD_STACK)
+            .spawn(move || run_task(for_thread, state))
+            .map_err(|_| Errno::EAGAIN)?;
+        self.keep_thread(thread);
+        Ok(())
+    }
+}
+
+/// The life of a task's thread.
+fn run_task(task: Arc<Task>, state: StartState) {
+    let kernel = Arc::clone(task.kernel());
+    let context = match kernel.platform().new_context() {
+        Ok(context) => context,
+        Err(error) => {
+            kernel.fail(&error);
+            task.give_up();
+            kernel.forget(&task);
+            return;
+        }
+    };
+    let Some(current) = CurrentTask::new(Arc::clone(&task), context, state.registers) else {
+        kernel.forget(&task);
+        return;
+    };
+    current.usage().enter(usage::Mode::System);
+    if let Some(fpu) = &state.fpu
+        && let Err(error) = current.load_fpu(fpu)
+    {
+        kernel.fail(&error);
+    }
+    if let Some(pointer) = state.set_tid {
+        // As Linux, which ignores a bad address here.
+        let _ignored = current.write_value(pointer, &task.tid());
+    }
+    if current.group().signals().has_work(current.tid()) {
+        current.set_work();
+    }
+    let end = current.run();
+    current.exit(end);
+}
+
+/// Waiting that only the end of the process interrupts.
+impl CurrentTask {
+    /// Waits on the end events of the own process until `attempt` gives a value or the process has to end.
+    pub(super) fn wait_killable<T>(
+        &self,
+        queue: &super::WaitQueue,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Result<T, WaitError> {
+        let key = queue.register(Arc::clone(self.parker()) as Arc<dyn super::Wake>, PollEvents::all());
+        let result = loop {
+            if let Some(value) = attempt() {
+                break Ok(value);
+            }
+            let killed = {
+                let signals = self.group().signals();
+                signals.exit.is_some() || signals.tasks.get(&self.tid()).is_some_and(|task| task.die)
+            };
+            if killed {
+                break Err(WaitError::Interrupted);
+            }
+            self.parker().park(None);
+        };
+        queue.unregister(key);
+        self.set_work();
+        result
+    }
+}
+
+/// The mask with which the first process starts.
+pub(super) const INITIAL_MASK: SigSet = SigSet::EMPTY;

@@ -1,0 +1,151 @@
+//! Executing programs: `execve(2)`, `execveat(2)`.
+
+use std::sync::Arc;
+
+use bartizan_abi::process::Personality;
+use bartizan_abi::signal::{SigInfo, Signal};
+use bartizan_abi::Errno;
+
+use super::{CurrentTask, Credentials};
+use crate::loader::{AfterExec, Arguments, ExecRequest, Identity, LoadRequest, Program, prepare};
+use crate::vfs::{File, FsStr, FsString};
+use crate::{SysError, SysResult};
+
+/// What is to be executed.
+#[derive(Debug)]
+pub struct Execution {
+    /// The program or script, open and allowed to be executed.
+    pub file: Arc<File>,
+    /// Its path as the program gets to know it.
+    pub path: FsString,
+    /// Whether a `#!` interpreter could open `path`.
+    pub after_exec: AfterExec,
+    /// Arguments and environment.
+    pub arguments: Arguments,
+}
+
+impl CurrentTask {
+    /// Replaces the program. On success the task goes on in the new one.
+    ///
+    /// # Errors
+    /// Those of `execve(2)`. When the old program is gone already, the process is killed instead.
+    pub fn execute(&self, execution: Execution) -> SysResult<()> {
+        let limits = self.group().limits().memory();
+        let request = ExecRequest {
+            file: execution.file,
+            path: execution.path,
+            after_exec: execution.after_exec,
+            arguments: execution.arguments,
+            stack_limit: limits.stack,
+        };
+        let program = prepare(request, &mut |path: &FsStr| self.open_executable(path))?;
+        let old = self.credentials();
+        let credentials = credentials_after(&old, &program)?;
+        self.end_other_tasks()?;
+        // From here on there is no way back.
+        let secure = credentials.euid != old.uid || credentials.egid != old.gid;
+        let load = LoadRequest {
+            platform: self.kernel().platform(),
+            memory: self.kernel().memory(),
+            vdso: self.kernel().vdso(),
+            limits,
+            identity: Identity {
+                uid: credentials.uid,
+                euid: credentials.euid,
+                gid: credentials.gid,
+                egid: credentials.egid,
+                secure,
+            },
+            personality: Personality::empty(),
+        };
+        let name = program.task_name().to_vec();
+        let image = match program.load(&load) {
+            Ok(image) => image,
+            Err(errno) => {
+                self.force_signal(SigInfo::kernel(Signal::SIGSEGV));
+                return Err(errno.into());
+            }
+        };
+        self.release_robust_futexes();
+        self.set_clear_child_tid(0);
+        self.replace_memory(image.memory);
+        self.release_vfork_parent();
+        self.set_registers(image.registers);
+        if let Err(error) = self.load_fpu(&bartizan_platform::FpuState::initial()) {
+            self.kernel().fail(&error);
+        }
+        self.set_name(&name);
+        self.reset_signals();
+        self.set_credentials(credentials);
+        self.group().set_dumpable(i32::from(!secure));
+        let files = self.fd_table();
+        let files = if Arc::strong_count(&files) > 3 { files.duplicate() } else { files };
+        files.close_on_exec();
+        self.replace_files(files);
+        if let Some(process) = self.kernel().tree().process_mut(self.pid()) {
+            process.has_executed = true;
+            process.exit_signal = process.exit_signal.map(|_| Signal::SIGCHLD);
+        }
+        Ok(())
+    }
+
+    /// Ends all other tasks of the process and takes over its number (`de_thread`).
+    fn end_other_tasks(&self) -> SysResult<()> {
+        let group = self.group();
+        {
+            let mut signals = group.signals();
+            if signals.exit.is_some() || group.set_executing(true) {
+                return Err(SysError::Restart(crate::Restart::Always));
+            }
+            let own = self.tid();
+            for (_, task) in signals.tasks.iter_mut().filter(|(tid, _)| **tid != own) {
+                task.die = true;
+            }
+            self.wake_all_of(&signals);
+        }
+        let alone = self.wait_killable(group.end_events(), || (group.signals().tasks.len() <= 1).then_some(()));
+        if alone.is_err() {
+            group.set_executing(false);
+            return Err(Errno::EAGAIN.into());
+        }
+        // The task has left the signal state before it left the tree; wait for that as well, so that its number is free.
+        let left = self.wait_killable(group.end_events(), || {
+            let tree = self.kernel().tree();
+            tree.process(self.pid()).is_some_and(|process| process.tasks.len() <= 1).then_some(())
+        });
+        if left.is_ok() && self.tid() != self.pid() {
+            let mut tree = self.kernel().tree();
+            let old = self.tid();
+            tree.become_leader(self.task());
+            let mut signals = group.signals();
+            if let Some(state) = signals.tasks.remove(&old) {
+                signals.tasks.insert(self.pid(), state);
+            }
+        }
+        group.set_executing(false);
+        left.map_err(|_| Errno::EAGAIN.into())
+    }
+
+    /// Handlers become the default; the alternate stack and what waited in `restart_syscall` are gone.
+    fn reset_signals(&self) {
+        self.set_actions(self.actions().for_exec());
+        self.with_signals(|task| {
+            task.stack = Default::default();
+            task.saved_mask = None;
+        });
+        self.take_restart();
+    }
+
+    /// Opens an interpreter that a program names.
+    fn open_executable(&self, path: &FsStr) -> Result<Arc<File>, Errno> {
+        self.fs_context().open_executable(self, path)
+    }
+}
+
+/// Who the task is in the new program: set-id bits, and capabilities as `capabilities(7)` computes them.
+fn credentials_after(old: &Credentials, program: &Program<File>) -> Result<Credentials, Errno> {
+    let file = program.executable();
+    let attributes = file.inode().attributes()?;
+    let set_ids = !old.no_new_privs && !file.path().mount.forbids_set_id();
+    Ok(old.after_exec(set_ids.then_some(&attributes)))
+}

@@ -1,0 +1,239 @@
+//! The end of tasks and processes: `exit(2)`, `exit_group(2)`, death by signal.
+
+use std::sync::Arc;
+
+use bartizan_abi::PollEvents;
+use bartizan_abi::process::WaitStatus;
+use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, SigSet, Signal};
+
+use super::signal::{Sender, Target, wake_waiters};
+use super::task::TaskState;
+use super::tree::{INIT, TaskTree};
+use super::usage::Mode;
+use super::{CurrentTask, Kernel, Task, TaskEnd};
+
+impl CurrentTask {
+    /// Ends the task. The order is Linux's (`do_exit`): what the task's memory is told comes first, then it gives up what it
+    /// shares, then its process and its parent hear of it.
+    pub(super) fn exit(&self, end: TaskEnd) {
+        if let TaskEnd::Process(status) = end {
+            self.group().begin_exit(status);
+            self.wake_group();
+        }
+        if let Some(tracer) = self.kernel().tracer() {
+            tracer.note(self, format_args!("+++ {} +++", describe(end)));
+        }
+        self.release_robust_futexes();
+        self.clear_child_tid_word();
+        self.release_vfork_parent();
+        let memory = self.mm();
+        self.with_context(|context| context.leave(memory.space()));
+        memory.remove_user();
+        self.task().give_up();
+        self.usage().enter(Mode::Idle);
+        let (user, system) = self.usage().times();
+        self.group().add_ended_time(user, system);
+        self.set_state(TaskState::Zombie);
+        self.kernel().leave_tree(self.task(), end);
+    }
+
+    /// Releases the robust futexes that the task still holds; it has none afterwards.
+    pub(super) fn release_robust_futexes(&self) {
+        let head = self.robust_list();
+        if head != 0 {
+            self.set_robust_list(0);
+            let tid = self.tid().cast_unsigned();
+            self.kernel().futexes().release_robust_list(&self.mm(), crate::mm::UserAddr(head), tid);
+        }
+    }
+
+    /// `CLONE_CHILD_CLEARTID`: whoever joins this thread waits for the word to become zero.
+    fn clear_child_tid_word(&self) {
+        let address = self.clear_child_tid();
+        if address == 0 || self.mm().users() <= 1 {
+            return;
+        }
+        self.set_clear_child_tid(0);
+        let word = crate::mm::UserPtr::<i32>::new(crate::mm::UserAddr(address));
+        // As Linux, which ignores a bad address here.
+        let _ignored = self.write_value(word, &0);
+        // Nobody may wait there.
+        let _none = self.kernel().futexes().wake_address(&self.mm(), word.address(), 1);
+    }
+}
+
+/// The end as `strace` notes it.
+fn describe(end: TaskEnd) -> String {
+    match end {
+        TaskEnd::Task(code) => format!("exited with {code}"),
+        TaskEnd::Process(WaitStatus::Signaled { signal, .. }) => format!("killed by {signal}"),
+        TaskEnd::Process(WaitStatus::Exited(code)) => format!("exited with {code}"),
+        TaskEnd::Process(_) => "ended".to_owned(),
+    }
+}
+
+impl Task {
+    /// Gives up what it shares.
+    pub(super) fn give_up(&self) {
+        let old = self.replace_shared(|shared| *shared = Default::default());
+        // Files may do a lot when they are closed; no lock is held here.
+        drop(old);
+    }
+}
+
+impl Kernel {
+    /// Takes a task out that never ran.
+    pub(super) fn forget(&self, task: &Arc<Task>) {
+        let status = WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false };
+        task.release_vfork_parent();
+        self.leave_tree(task, TaskEnd::Process(status));
+    }
+
+    /// Takes a task that has ended out of the tree; with the last one of its process, the process ends.
+    pub(super) fn leave_tree(&self, task: &Arc<Task>, end: TaskEnd) {
+        let group = task.group();
+        let mut tree = self.tree();
+        let remaining = tree.remove_task(task);
+        let status = {
+            let mut signals = group.signals();
+            signals.tasks.remove(&task.tid());
+            signals.exit
+        };
+        if remaining == 0 {
+            let status = status.unwrap_or(match end {
+                TaskEnd::Task(code) => WaitStatus::Exited(code),
+                TaskEnd::Process(status) => status,
+            });
+            self.end_process(&mut tree, group.pid(), status);
+        }
+        drop(tree);
+        group.end_events().notify(PollEvents::POLLIN);
+        self.task_ends().notify(PollEvents::POLLIN);
+    }
+
+    /// The last task of `pid` has ended (`exit_notify`).
+    fn end_process(&self, tree: &mut TaskTree, pid: i32, status: WaitStatus) {
+        if pid == INIT {
+            self.kill_others(tree, pid);
+        }
+        self.leave_children(tree, pid);
+        self.hang_up_orphans(tree, pid);
+        let Some(process) = tree.process_mut(pid) else { return };
+        process.end = Some(status);
+        let (parent, exit_signal) = (process.parent, process.exit_signal);
+        if !self.tell_end(tree, pid, parent, exit_signal, status) {
+            self.reap(tree, pid);
+        }
+    }
+
+    /// With the first process all others of the sandbox end.
+    fn kill_others(&self, tree: &TaskTree, pid: i32) {
+        for (_, process) in tree.processes().filter(|&(other, _)| other != pid) {
+            process.group.begin_exit(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false });
+            for task in &process.tasks {
+                task.set_work();
+            }
+        }
+    }
+
+    /// Gives the children of `pid` to its reaper: they get their death signal, and those that have ended are told anew.
+    fn leave_children(&self, tree: &mut TaskTree, pid: i32) {
+        let (reaper, children) = tree.reparent_children(pid);
+        for child in children {
+            let Some(process) = tree.process(child) else { continue };
+            for task in &process.tasks {
+                if let Some(signal) = Signal::from_raw(task.parent_death_signal()) {
+                    // The signal is a standard one or may be lost when the queue is full.
+                    let _lost = task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
+                }
+            }
+            if let Some(status) = process.end {
+                let exit_signal = process.exit_signal.map(|_| Signal::SIGCHLD);
+                if !self.tell_end(tree, child, reaper, exit_signal, status) {
+                    self.reap(tree, child);
+                }
+            }
+        }
+    }
+
+    /// Process groups that the end of `pid` orphans and that have stopped members get `SIGHUP` and `SIGCONT`.
+    fn hang_up_orphans(&self, tree: &TaskTree, pid: i32) {
+        let Some(process) = tree.process(pid) else { return };
+        let mut groups: Vec<i32> = process
+            .children
+            .iter()
+            .filter_map(|child| tree.process(*child))
+            .filter(|child| child.session == process.session)
+            .map(|child| child.process_group)
+            .collect();
+        groups.push(process.process_group);
+        groups.sort_unstable();
+        groups.dedup();
+        for group in groups {
+            if !tree.is_orphaned(group, pid) {
+                continue;
+            }
+            let members: Vec<&Arc<Task>> = tree
+                .process_group(group)
+                .filter(|&(member, _)| member != pid)
+                .filter_map(|(_, member)| member.tasks.first())
+                .collect();
+            if !members.iter().any(|task| task.group().signals().stop.is_some()) {
+                continue;
+            }
+            for task in members {
+                for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+                    // Standard signals are never refused.
+                    let _standard = task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
+                }
+            }
+        }
+    }
+
+    /// Tells `parent` that `pid` has ended. Returns whether somebody will wait for it.
+    fn tell_end(
+        &self,
+        tree: &TaskTree,
+        pid: i32,
+        parent: i32,
+        exit_signal: Option<Signal>,
+        status: WaitStatus,
+    ) -> bool {
+        let Some(child) = tree.process(pid) else { return false };
+        if parent == 0 {
+            // The host waits for what it has started, and for nothing else.
+            return child.group.is_host_child();
+        }
+        let Some(parent) = tree.process(parent) else { return false };
+        let Some(task) = parent.tasks.first() else { return false };
+        let reaped = exit_signal == Some(Signal::SIGCHLD) && task.actions().reaps_children();
+        let ignored = reaped && task.actions().ignores(Signal::SIGCHLD);
+        if let Some(signal) = exit_signal.filter(|_| !ignored) {
+            let info = end_info(signal, pid, child.group.end_uid(), status);
+            // The parent can find out by waiting if a real-time exit signal is lost.
+            let _lost = task.send_signal(info, Target::Process, Sender::Kernel);
+        }
+        wake_waiters(task);
+        !reaped
+    }
+
+    /// Removes a process that nobody waits for, or has been waited for.
+    pub(super) fn reap(&self, tree: &mut TaskTree, pid: i32) {
+        tree.remove_process(pid);
+    }
+}
+
+/// The `siginfo` of the end of a child.
+pub(super) fn end_info(signal: Signal, pid: i32, uid: u32, status: WaitStatus) -> SigInfo {
+    let (code, value) = match status {
+        WaitStatus::Exited(code) => (SigCode::CLD_EXITED, i32::from(code)),
+        WaitStatus::Signaled { signal, core_dumped: true } => (SigCode::CLD_DUMPED, signal.raw()),
+        WaitStatus::Signaled { signal, .. } => (SigCode::CLD_KILLED, signal.raw()),
+        WaitStatus::Stopped { signal, .. } => (SigCode::CLD_STOPPED, i32::from(signal)),
+        WaitStatus::Continued => (SigCode::CLD_CONTINUED, Signal::SIGCONT.raw()),
+    };
+    SigInfo::child(signal, code, ChildInfo { pid, uid, status: value, ..ChildInfo::default() })
+}
+
+/// Signals that end a task even in an uninterruptible wait.
+pub(super) const KILL: SigSet = SigSet::EMPTY.with(Signal::SIGKILL);

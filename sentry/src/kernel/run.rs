@@ -1,0 +1,139 @@
+//! The loop of a task's thread: guest code, what stopped it, signals, guest code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bartizan_abi::Errno;
+use bartizan_abi::arch::x86_64::{
+    PageFaultError, TRAP_ALIGNMENT_CHECK, TRAP_BREAKPOINT, TRAP_DIVIDE_ERROR, TRAP_GENERAL_PROTECTION, TRAP_INVALID_OPCODE,
+    TRAP_PAGE_FAULT,
+};
+use bartizan_abi::process::WaitStatus;
+use bartizan_abi::signal::{SigCode, SigInfo, Signal};
+use bartizan_platform::{Access, Exit, Fault, Trap};
+
+use super::signal::LastFault;
+use super::usage::Mode;
+use super::{CurrentTask, TaskEnd};
+use crate::mm::FaultOutcome;
+use crate::{Restart, SysError, SysResult, syscalls};
+
+impl CurrentTask {
+    /// Runs the task to its end.
+    pub(super) fn run(&self) -> TaskEnd {
+        loop {
+            if let Some(end) = self.end() {
+                return end;
+            }
+            if self.has_work() {
+                self.handle_signals(None);
+                continue;
+            }
+            self.usage().enter(Mode::User);
+            let exit = self.switch();
+            self.usage().enter(Mode::System);
+            match exit {
+                Ok(Exit::Syscall) => self.handle_system_call(),
+                Ok(Exit::Fault(fault)) => self.handle_fault(fault),
+                Ok(Exit::Trap(trap)) => self.handle_trap(trap),
+                Ok(Exit::Interrupted) => {}
+                Err(error) => {
+                    self.kernel().fail(&error);
+                    return killed();
+                }
+            }
+        }
+    }
+
+    /// Makes the call and gives the guest its result, or notes that it was interrupted.
+    fn handle_system_call(&self) {
+        let (number, arguments) = self.system_call();
+        match self.call(number, &arguments) {
+            Ok(value) => self.set_result(value),
+            Err(SysError::Errno(errno)) => self.set_result(errno.to_return_value()),
+            Err(SysError::Restart(restart)) => self.handle_interrupted_call(restart),
+        }
+        if let Some(error) = self.mm().failure() {
+            self.kernel().fail(error);
+        }
+    }
+
+    /// A call that a signal has ended: there is a signal to be handled, or there was one that others took.
+    fn handle_interrupted_call(&self, restart: Restart) {
+        // The number is lost where the platform keeps only what it needs; a restart needs all registers.
+        let _complete = self.registers();
+        self.handle_signals(Some(restart));
+    }
+
+    /// Dispatches the call. A panic of a handler ends this sandbox, with a report, and nothing else.
+    fn call(&self, number: u64, arguments: &[u64; 6]) -> SysResult<u64> {
+        let dispatched = catch_unwind(AssertUnwindSafe(|| match self.kernel().tracer() {
+            None => syscalls::dispatch(self, number, arguments),
+            Some(tracer) => {
+                tracer.trace(self, number, arguments, || syscalls::dispatch(self, number, arguments))
+            }
+        }));
+        dispatched.unwrap_or_else(|panic| {
+            let call = bartizan_abi::Sysno::from_raw(number).map_or("an unknown call", |number| number.name());
+            self.kernel().die(format!("the kernel panicked in {call}: {}", describe(&*panic)));
+            self.request_end(killed());
+            Err(Errno::ENOSYS.into())
+        })
+    }
+
+    /// Brings the page in, or sends the signal that the access deserves.
+    fn handle_fault(&self, fault: Fault) {
+        let outcome = match self.mm().handle_fault(fault) {
+            Ok(()) => return,
+            Err(outcome) => outcome,
+        };
+        let mut error = PageFaultError::USER;
+        error.set(PageFaultError::WRITE, fault.access.contains(Access::WRITE));
+        error.set(PageFaultError::INSTRUCTION, fault.access.contains(Access::EXECUTE));
+        error.set(PageFaultError::PROTECTION, outcome == FaultOutcome::SegvAccErr);
+        self.set_last_fault(LastFault { vector: TRAP_PAGE_FAULT, error: error.bits(), address: fault.address });
+        let (signal, code) = match outcome {
+            FaultOutcome::SegvMapErr => (Signal::SIGSEGV, SigCode::SEGV_MAPERR),
+            FaultOutcome::SegvAccErr => (Signal::SIGSEGV, SigCode::SEGV_ACCERR),
+            FaultOutcome::BusAdrErr => (Signal::SIGBUS, SigCode::BUS_ADRERR),
+            FaultOutcome::OutOfMemory => {
+                self.kill_for_memory();
+                return;
+            }
+        };
+        self.force_signal(SigInfo::fault(signal, code, fault.address));
+    }
+
+    /// The sandbox's own out-of-memory killer: the process that needs the page that is not there ends.
+    fn kill_for_memory(&self) {
+        self.kernel().statistics().count_out_of_memory();
+        let status = WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false };
+        self.group().begin_exit(status);
+        self.wake_group();
+        self.set_work();
+    }
+
+    /// Sends the signal for a processor exception.
+    fn handle_trap(&self, trap: Trap) {
+        let Some(signal) = Signal::from_raw(trap.signal) else { return };
+        let vector = match signal {
+            Signal::SIGFPE => TRAP_DIVIDE_ERROR,
+            Signal::SIGILL => TRAP_INVALID_OPCODE,
+            Signal::SIGTRAP => TRAP_BREAKPOINT,
+            Signal::SIGBUS => TRAP_ALIGNMENT_CHECK,
+            _ => TRAP_GENERAL_PROTECTION,
+        };
+        self.set_last_fault(LastFault { vector, ..self.last_fault() });
+        self.force_signal(SigInfo::fault(signal, SigCode(trap.code), trap.address));
+    }
+}
+
+/// The end of a task whose sandbox is dead.
+fn killed() -> TaskEnd {
+    TaskEnd::Process(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false })
+}
+
+/// What a panic says.
+fn describe(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

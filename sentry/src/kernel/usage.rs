@@ -1,0 +1,85 @@
+//! How much processor time a task has used.
+//!
+//! The host does not tell what a thread of another process has used, so the sentry keeps the time that a task is in guest code and in the kernel and not
+//! asleep. It includes what the host gave to others meanwhile.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// What a task's time counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Nothing: it waits.
+    Idle,
+    /// User time.
+    User,
+    /// System time.
+    System,
+}
+
+/// Processor time of one task. Its own thread changes it, any may read it.
+#[derive(Debug)]
+pub struct CpuUsage {
+    start: Instant,
+    user: AtomicU64,
+    system: AtomicU64,
+    /// What it does, and since when, in nanoseconds from `start`.
+    mode: AtomicU8,
+    since: AtomicU64,
+}
+
+impl CpuUsage {
+    /// No time yet, in the kernel.
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            user: AtomicU64::new(0),
+            system: AtomicU64::new(0),
+            mode: AtomicU8::new(Mode::Idle as u8),
+            since: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that the task does something else from now on.
+    pub fn enter(&self, mode: Mode) {
+        let now = self.now();
+        let elapsed = now.saturating_sub(self.since.load(Ordering::Relaxed));
+        if let Some(counter) = self.counter(self.mode.load(Ordering::Relaxed)) {
+            // Only this thread writes, so that no read-modify-write is needed.
+            counter.store(counter.load(Ordering::Relaxed) + elapsed, Ordering::Relaxed);
+        }
+        self.since.store(now, Ordering::Relaxed);
+        self.mode.store(mode as u8, Ordering::Relaxed);
+    }
+
+    fn counter(&self, mode: u8) -> Option<&AtomicU64> {
+        match mode {
+            mode if mode == Mode::User as u8 => Some(&self.user),
+            mode if mode == Mode::System as u8 => Some(&self.system),
+            _ => None,
+        }
+    }
+
+    /// User and system time so far, nanoseconds.
+    pub fn times(&self) -> (u64, u64) {
+        let (mut user, mut system) = (self.user.load(Ordering::Relaxed), self.system.load(Ordering::Relaxed));
+        let elapsed = self.now().saturating_sub(self.since.load(Ordering::Relaxed));
+        match self.mode.load(Ordering::Relaxed) {
+            mode if mode == Mode::User as u8 => user += elapsed,
+            mode if mode == Mode::System as u8 => system += elapsed,
+            _ => {}
+        }
+        (user, system)
+    }
+}
+
+impl Default for CpuUsage {
+    fn default() -> Self {
+        Self::new()
+    }
+}

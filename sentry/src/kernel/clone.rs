@@ -11,7 +11,7 @@ use super::signal::TaskSignals;
 use super::task::{NewTask, TaskShared};
 use super::tree::Process;
 use super::{CurrentTask, Kernel, Task, ThreadGroup, usage};
-use crate::mm::{UserAddr, UserPtr};
+use crate::mm::UserPtr;
 use crate::{SysResult, WaitError};
 
 /// Stack of a task's thread, bytes. No guest state lies on it, and nothing recurses.
@@ -89,7 +89,8 @@ impl CurrentTask {
             return Ok(());
         }
         let credentials = self.credentials();
-        if flags.contains(CloneFlags::CLONE_NEWUSER) || credentials.has_capability(Capability::CAP_SYS_ADMIN) {
+        if flags.contains(CloneFlags::CLONE_NEWUSER) || credentials.has_capability(Capability::CAP_SYS_ADMIN)
+        {
             Err(Errno::EINVAL)
         } else {
             Err(Errno::EPERM)
@@ -213,8 +214,7 @@ impl CurrentTask {
             }
             registers.fs_base = request.tls;
         }
-        let set_tid =
-            request.flags.contains(CloneFlags::CLONE_CHILD_SETTID).then_some(request.child_tid);
+        let set_tid = request.flags.contains(CloneFlags::CLONE_CHILD_SETTID).then_some(request.child_tid);
         self.kernel().start(child, StartState { registers, fpu: Some(fpu), set_tid })
     }
 

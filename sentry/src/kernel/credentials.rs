@@ -3,7 +3,9 @@
 //! A task's [`Credentials`] are replaced as a whole; the methods here give the changed copy, by Linux's rules.
 
 use bartizan_abi::prctl::Securebits;
-use bartizan_abi::{Capability, CapabilitySet, Errno};
+use bartizan_abi::{Capability, CapabilitySet, Errno, FileMode};
+
+use crate::vfs::Attributes;
 
 /// An id that `set*id` calls leave as it is.
 pub const UNCHANGED: u32 = u32::MAX;
@@ -86,6 +88,41 @@ impl Credentials {
     /// Whether the capability is effective.
     pub fn has_capability(&self, capability: Capability) -> bool {
         self.effective.has(capability)
+    }
+
+    /// The identity in a program that is executed; `file` tells of its set-id bits where those count (`execve(2)`).
+    pub fn after_exec(&self, file: Option<&Attributes>) -> Self {
+        let mut new = self.clone();
+        if let Some(file) = file {
+            if file.mode.contains(FileMode::S_ISUID) {
+                new.euid = file.uid;
+            }
+            if file.mode.contains(FileMode::S_ISGID | FileMode::S_IXGRP) {
+                new.egid = file.gid;
+            }
+        }
+        new.suid = new.euid;
+        new.fsuid = new.euid;
+        new.sgid = new.egid;
+        new.fsgid = new.egid;
+        new.gain_capabilities(self);
+        new
+    }
+
+    /// The sets of capabilities after `execve` of a file without capabilities of its own (`capabilities(7)`).
+    fn gain_capabilities(&mut self, old: &Self) {
+        let bits = self.securebits();
+        let (mut from_file, mut file_effective) = (CapabilitySet::empty(), false);
+        if !bits.contains(Securebits::SECBIT_NOROOT) && (self.euid == 0 || self.uid == 0) {
+            from_file = self.bounding.union(self.inheritable);
+            file_effective = self.euid == 0;
+        }
+        if self.euid != old.uid || self.egid != old.gid {
+            self.ambient = CapabilitySet::empty();
+        }
+        self.permitted = from_file.union(self.ambient);
+        self.effective = if file_effective { self.permitted } else { self.ambient };
+        self.securebits &= !Securebits::SECBIT_KEEP_CAPS.bits();
     }
 
     /// Whether the file system group or a supplementary one is `gid`.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use bartizan_abi::Errno;
 use bartizan_abi::process::Personality;
 use bartizan_abi::signal::{SigInfo, Signal};
-use bartizan_abi::Errno;
 
-use super::{CurrentTask, Credentials};
+use super::{Credentials, CurrentTask};
 use crate::loader::{AfterExec, Arguments, ExecRequest, Identity, LoadRequest, Program, prepare};
 use crate::vfs::{File, FsStr, FsString};
 use crate::{SysError, SysResult};
@@ -103,7 +103,8 @@ impl CurrentTask {
             }
             self.wake_all_of(&signals);
         }
-        let alone = self.wait_killable(group.end_events(), || (group.signals().tasks.len() <= 1).then_some(()));
+        let alone =
+            self.wait_killable(group.end_events(), || (group.signals().tasks.len() <= 1).then_some(()));
         if alone.is_err() {
             group.set_executing(false);
             return Err(Errno::EAGAIN.into());

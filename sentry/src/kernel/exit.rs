@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bartizan_abi::PollEvents;
 use bartizan_abi::process::WaitStatus;
-use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, SigSet, Signal};
+use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, Signal};
 
 use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
@@ -184,7 +184,8 @@ impl Kernel {
             for task in members {
                 for signal in [Signal::SIGHUP, Signal::SIGCONT] {
                     // Standard signals are never refused.
-                    let _standard = task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
+                    let _standard =
+                        task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
                 }
             }
         }
@@ -234,6 +235,3 @@ pub(super) fn end_info(signal: Signal, pid: i32, uid: u32, status: WaitStatus) -
     };
     SigInfo::child(signal, code, ChildInfo { pid, uid, status: value, ..ChildInfo::default() })
 }
-
-/// Signals that end a task even in an uninterruptible wait.
-pub(super) const KILL: SigSet = SigSet::EMPTY.with(Signal::SIGKILL);

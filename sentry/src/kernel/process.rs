@@ -122,7 +122,8 @@ impl Kernel {
                 name,
             },
         );
-        let signals = TaskSignals { mask: INITIAL_MASK, owner: Arc::downgrade(&task), ..TaskSignals::default() };
+        let signals =
+            TaskSignals { mask: INITIAL_MASK, owner: Arc::downgrade(&task), ..TaskSignals::default() };
         group.signals().tasks.insert(tid, signals);
         tree.add_process(Process {
             group,

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bartizan_abi::Errno;
 use bartizan_abi::arch::x86_64::{
-    PageFaultError, TRAP_ALIGNMENT_CHECK, TRAP_BREAKPOINT, TRAP_DIVIDE_ERROR, TRAP_GENERAL_PROTECTION, TRAP_INVALID_OPCODE,
-    TRAP_PAGE_FAULT,
+    PageFaultError, TRAP_ALIGNMENT_CHECK, TRAP_BREAKPOINT, TRAP_DIVIDE_ERROR, TRAP_GENERAL_PROTECTION,
+    TRAP_INVALID_OPCODE, TRAP_PAGE_FAULT,
 };
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::{SigCode, SigInfo, Signal};
@@ -73,7 +73,8 @@ impl CurrentTask {
             }
         }));
         dispatched.unwrap_or_else(|panic| {
-            let call = bartizan_abi::Sysno::from_raw(number).map_or("an unknown call", |number| number.name());
+            let call =
+                bartizan_abi::Sysno::from_raw(number).map_or("an unknown call", |number| number.name());
             self.kernel().die(format!("the kernel panicked in {call}: {}", describe(&*panic)));
             self.request_end(killed());
             Err(Errno::ENOSYS.into())
@@ -90,7 +91,11 @@ impl CurrentTask {
         error.set(PageFaultError::WRITE, fault.access.contains(Access::WRITE));
         error.set(PageFaultError::INSTRUCTION, fault.access.contains(Access::EXECUTE));
         error.set(PageFaultError::PROTECTION, outcome == FaultOutcome::SegvAccErr);
-        self.set_last_fault(LastFault { vector: TRAP_PAGE_FAULT, error: error.bits(), address: fault.address });
+        self.set_last_fault(LastFault {
+            vector: TRAP_PAGE_FAULT,
+            error: error.bits(),
+            address: fault.address,
+        });
         let (signal, code) = match outcome {
             FaultOutcome::SegvMapErr => (Signal::SIGSEGV, SigCode::SEGV_MAPERR),
             FaultOutcome::SegvAccErr => (Signal::SIGSEGV, SigCode::SEGV_ACCERR),

@@ -16,7 +16,10 @@ pub struct Statistics {
 
 impl Default for Statistics {
     fn default() -> Self {
-        Self { unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()), out_of_memory: AtomicU64::new(0) }
+        Self {
+            unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()),
+            out_of_memory: AtomicU64::new(0),
+        }
     }
 }
 

@@ -69,7 +69,10 @@ impl TaskTree {
     fn is_used(&self, number: i32) -> bool {
         self.tasks.contains_key(&number)
             || self.processes.contains_key(&number)
-            || self.processes.values().any(|process| process.process_group == number || process.session == number)
+            || self
+                .processes
+                .values()
+                .any(|process| process.process_group == number || process.session == number)
     }
 
     /// The living task `tid`.
@@ -165,9 +168,10 @@ impl TaskTree {
             pid != leaving
                 && process.end.is_none()
                 && process.parent != INIT
-                && self.processes.get(&process.parent).is_some_and(|parent| {
-                    parent.process_group != number && parent.session == process.session
-                })
+                && self
+                    .processes
+                    .get(&process.parent)
+                    .is_some_and(|parent| parent.process_group != number && parent.session == process.session)
         })
     }
 

@@ -4,8 +4,8 @@ use bartizan_abi::process::{WaitOptions, WaitStatus};
 use bartizan_abi::signal::Signal;
 use bartizan_abi::{Errno, PollEvents};
 
-use super::tree::{Process, TaskTree};
 use super::CurrentTask;
+use super::tree::{Process, TaskTree};
 use crate::{Restart, SysError, SysResult, WaitError};
 
 /// For whom is waited.

@@ -33,7 +33,12 @@ struct Place {
 }
 
 impl Dentry {
-    fn new(parent: Option<Arc<Dentry>>, name: FsString, inode: Option<Arc<Inode>>, linked: bool) -> Arc<Self> {
+    fn new(
+        parent: Option<Arc<Dentry>>,
+        name: FsString,
+        inode: Option<Arc<Inode>>,
+        linked: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inode,
             place: RwLock::new(LockClass::Dentry, Place { parent, name, linked }),

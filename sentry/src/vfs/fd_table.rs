@@ -112,7 +112,13 @@ impl FdTable {
     ///
     /// # Errors
     /// `EMFILE` when there is none, `EINVAL` for a `least` beyond the limit.
-    pub fn add_from(&self, least: i32, file: Arc<File>, flags: FdFlags, limit: u64) -> Result<FdNumber, Errno> {
+    pub fn add_from(
+        &self,
+        least: i32,
+        file: Arc<File>,
+        flags: FdFlags,
+        limit: u64,
+    ) -> Result<FdNumber, Errno> {
         let least = usize::try_from(least).map_err(|_| Errno::EINVAL)?;
         if least as u64 >= limit {
             return Err(Errno::EINVAL);

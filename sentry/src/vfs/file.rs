@@ -43,7 +43,13 @@ pub struct File {
 impl File {
     /// A description of `ops` opened with `flags` at `path`.
     pub fn new(ops: Box<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<Self> {
-        Arc::new(Self { ops, path, flags: AtomicU32::new(flags.bits()), offset: Mutex::new(LockClass::FileOffset, 0), watchers: Watchers::default() })
+        Arc::new(Self {
+            ops,
+            path,
+            flags: AtomicU32::new(flags.bits()),
+            offset: Mutex::new(LockClass::FileOffset, 0),
+            watchers: Watchers::default(),
+        })
     }
 
     /// What it implements.
@@ -70,6 +76,12 @@ impl File {
     /// Access mode and status flags.
     pub fn flags(&self) -> OpenFlags {
         OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Whether it only names a place (`O_PATH`).
+    #[inline]
+    pub fn is_path(&self) -> bool {
+        self.flags().contains(OpenFlags::O_PATH)
     }
 
     /// Replaces the status flags of `mask` (`F_SETFL`).
@@ -126,7 +138,12 @@ pub trait FileOps: Send + Sync + Debug + Any {
 
     /// Gives the entries of a directory from position `offset` on; `.` and `..` included. Returns the position behind the last entry that
     /// `sink` took.
-    fn read_directory(&self, _file: &File, _sink: &mut dyn DirectorySink, _offset: u64) -> Result<u64, Errno> {
+    fn read_directory(
+        &self,
+        _file: &File,
+        _sink: &mut dyn DirectorySink,
+        _offset: u64,
+    ) -> Result<u64, Errno> {
         Err(Errno::ENOTDIR)
     }
 

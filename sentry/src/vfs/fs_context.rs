@@ -102,7 +102,12 @@ impl FsContext {
     ///
     /// # Errors
     /// Those of `path_resolution(7)`.
-    pub fn resolve(&self, credentials: &Credentials, path: &FsStr, follow: FollowLast) -> Result<Path, Errno> {
+    pub fn resolve(
+        &self,
+        credentials: &Credentials,
+        path: &FsStr,
+        follow: FollowLast,
+    ) -> Result<Path, Errno> {
         self.with_walker(credentials, None, None, |walker| walker.resolve(path, follow))
     }
 
@@ -112,7 +117,8 @@ impl FsContext {
     /// Those of `execve(2)`.
     pub fn open_executable(&self, task: &CurrentTask, path: &FsStr) -> Result<Arc<File>, Errno> {
         let credentials = task.credentials();
-        let found = self.with_walker(&credentials, Some(task), None, |walker| walker.resolve(path, FollowLast::Yes))?;
+        let found =
+            self.with_walker(&credentials, Some(task), None, |walker| walker.resolve(path, FollowLast::Yes))?;
         open_program(&found, &credentials)
     }
 
@@ -130,7 +136,8 @@ impl FsContext {
     /// Those of `open(2)`.
     pub fn open(&self, credentials: &Credentials, path: &FsStr, how: OpenHow) -> Result<Arc<File>, Errno> {
         let umask = self.umask();
-        self.with_walker(credentials, None, None, |walker| walker.open(path, how, umask))
+        let opened = self.with_walker(credentials, None, None, |walker| walker.open(path, how, umask));
+        opened.map_err(super::open::uninterrupted)
     }
 }
 
@@ -163,12 +170,12 @@ impl CurrentTask {
     ///
     /// # Errors
     /// `EBADF`, and those of `operation`.
-    pub fn walk<T>(
+    pub fn walk<T, E: From<Errno>>(
         &self,
         fd: super::FdNumber,
         path: &FsStr,
-        operation: impl FnOnce(&Walker<'_>) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
+        operation: impl FnOnce(&Walker<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let base = self.base_of(fd, path)?;
         let credentials = self.credentials();
         self.fs_context().with_walker(&credentials, Some(self), base, operation)

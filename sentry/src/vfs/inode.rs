@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType, RenameFlags, SealFlags};
 
-use super::{
-    AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path,
-};
+use super::{AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path};
 use crate::kernel::CurrentTask;
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
@@ -27,7 +25,12 @@ pub struct Inode {
 
 impl Inode {
     /// A new inode with `number`, unique in `filesystem`.
-    pub fn new(number: u64, kind: FileType, filesystem: Arc<Filesystem>, ops: Box<dyn InodeOps>) -> Arc<Self> {
+    pub fn new(
+        number: u64,
+        kind: FileType,
+        filesystem: Arc<Filesystem>,
+        ops: Box<dyn InodeOps>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             number,
             kind,
@@ -67,6 +70,12 @@ impl Inode {
     /// Locks the entries of a directory, class `Directory`.
     pub fn lock_directory(&self) -> MutexGuard<'_, ()> {
         self.entries.lock()
+    }
+
+    /// As [`lock_directory`](Self::lock_directory), for a directory whose parent is locked by the caller and that nobody can enter or leave
+    /// the tree by meanwhile; not waited for, since others never hold it while they wait for the parent's.
+    pub(super) fn lock_directory_below(&self) -> Option<MutexGuard<'_, ()>> {
+        self.entries.try_lock()
     }
 
     /// The state that the VFS keeps for it, made at first use.
@@ -141,7 +150,12 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     }
 
     /// Makes a directory.
-    fn make_directory(&self, _directory: &Arc<Inode>, _name: &FsStr, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
+    fn make_directory(
+        &self,
+        _directory: &Arc<Inode>,
+        _name: &FsStr,
+        _node: &NewNode,
+    ) -> Result<Arc<Inode>, Errno> {
         Err(Errno::EPERM)
     }
 
@@ -167,7 +181,12 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     }
 
     /// Removes the directory `name`, which is `target`; `ENOTEMPTY` if it has entries.
-    fn remove_directory(&self, _directory: &Arc<Inode>, _name: &FsStr, _target: &Arc<Inode>) -> Result<(), Errno> {
+    fn remove_directory(
+        &self,
+        _directory: &Arc<Inode>,
+        _name: &FsStr,
+        _target: &Arc<Inode>,
+    ) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
 

@@ -7,6 +7,7 @@
 //!
 //! A file system implements [`FilesystemOps`], [`InodeOps`] and [`FileOps`]; all of them have defaults.
 
+pub mod create;
 mod dentry;
 mod device;
 mod fd_table;
@@ -17,21 +18,28 @@ mod inode;
 mod inode_extra;
 mod io;
 mod mount;
+mod open;
+pub mod permission;
+mod transfer;
 mod types;
+mod walk;
 
-pub use dentry::Dentry;
+pub use dentry::{Dentry, DentryCache};
 pub use device::{DeviceOps, DeviceRegistry};
-pub use fd_table::{FdFlags, FdNumber, FdTable};
+pub use fd_table::{FdFlags, FdNumber, FdTable, NR_OPEN};
 pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
 pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
-pub use fs_context::FsContext;
+pub use fs_context::{FsContext, open_program};
 pub use inode::{Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
 pub use mount::{Mount, MountFlags, MountNamespace, Path};
+pub use open::OpenHow;
+pub use transfer::Position;
 pub use types::{
     AttributeChanges, Attributes, FilesystemStatistics, FsStr, FsString, NAME_MAX, NewNode, PATH_MAX,
 };
+pub use walk::{FollowLast, LastKind, Parent, Walker, link_text};
 
 use bartizan_abi::Errno;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use bartizan_abi::Errno;
 use bitflags::bitflags;
 
-use super::{Dentry, DentryCache, Filesystem, FilesystemRoot, FsString, Inode};
+use super::{Dentry, DentryCache, DeviceRegistry, Filesystem, FilesystemRoot, FsString, Inode};
 use crate::sync::{LockClass, RwLock};
 
 bitflags! {
@@ -51,7 +51,13 @@ impl Mount {
         Self::of(id, root.filesystem, Dentry::root(root.inode), source, flags)
     }
 
-    fn of(id: u64, filesystem: Arc<Filesystem>, root: Arc<Dentry>, source: FsString, flags: MountFlags) -> Arc<Self> {
+    fn of(
+        id: u64,
+        filesystem: Arc<Filesystem>,
+        root: Arc<Dentry>,
+        source: FsString,
+        flags: MountFlags,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             filesystem,
@@ -126,6 +132,7 @@ pub struct MountNamespace {
     tree: RwLock<MountTree>,
     next_id: AtomicU64,
     cache: DentryCache,
+    devices: Arc<DeviceRegistry>,
 }
 
 /// All mounts, and which is on top of which dentry.
@@ -141,8 +148,13 @@ fn key(mount: &Mount, dentry: &Arc<Dentry>) -> (u64, usize) {
 }
 
 impl MountNamespace {
-    /// A namespace with `root` at its top.
-    pub fn new(root: FilesystemRoot, source: &[u8], flags: MountFlags) -> Arc<Self> {
+    /// A namespace with `root` at its top, in which device nodes stand for `devices`.
+    pub fn new(
+        root: FilesystemRoot,
+        source: &[u8],
+        flags: MountFlags,
+        devices: Arc<DeviceRegistry>,
+    ) -> Arc<Self> {
         const FIRST_ID: u64 = 20;
         let top = Mount::new(FIRST_ID, root, source.to_vec(), flags);
         let tree = MountTree { mounts: vec![top], on_top: HashMap::new() };
@@ -150,7 +162,13 @@ impl MountNamespace {
             tree: RwLock::new(LockClass::Mounts, tree),
             next_id: AtomicU64::new(FIRST_ID + 1),
             cache: DentryCache::default(),
+            devices,
         })
+    }
+
+    /// What device nodes stand for.
+    pub fn devices(&self) -> &DeviceRegistry {
+        &self.devices
     }
 
     /// The dentry cache.
@@ -178,7 +196,13 @@ impl MountNamespace {
     }
 
     /// Mounts a file system on `path`.
-    pub fn mount(&self, path: &Path, root: FilesystemRoot, source: &[u8], flags: MountFlags) -> Result<Arc<Mount>, Errno> {
+    pub fn mount(
+        &self,
+        path: &Path,
+        root: FilesystemRoot,
+        source: &[u8],
+        flags: MountFlags,
+    ) -> Result<Arc<Mount>, Errno> {
         let mount = Mount::new(self.new_id(), root, source.to_vec(), flags);
         self.attach(path, mount)
     }
@@ -212,8 +236,9 @@ impl MountNamespace {
 
     /// Puts `mount` on top of `path`.
     fn attach(&self, path: &Path, mount: Arc<Mount>) -> Result<Arc<Mount>, Errno> {
-        let directories = [&path.dentry, &mount.root]
-            .map(|dentry| dentry.inode().is_some_and(|inode| inode.kind() == bartizan_abi::FileType::Directory));
+        let directories = [&path.dentry, &mount.root].map(|dentry| {
+            dentry.inode().is_some_and(|inode| inode.kind() == bartizan_abi::FileType::Directory)
+        });
         if directories[0] != directories[1] {
             return Err(Errno::ENOTDIR);
         }
@@ -328,7 +353,8 @@ impl Path {
             names.push(dentry.name());
             dentry = dentry.parent()?;
         }
-        let mut text: FsString = names.iter().rev().flat_map(|name| [b"/", name.as_slice()].concat()).collect();
+        let mut text: FsString =
+            names.iter().rev().flat_map(|name| [b"/", name.as_slice()].concat()).collect();
         if text.is_empty() {
             text.push(b'/');
         }

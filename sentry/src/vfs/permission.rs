@@ -73,7 +73,8 @@ impl Path {
     /// # Errors
     /// `EROFS` for a file, directory or link behind a read-only mount, `EACCES`.
     pub fn check(&self, credentials: &Credentials, may: May) -> Result<(), Errno> {
-        let stored = matches!(self.inode().kind(), FileType::Regular | FileType::Directory | FileType::Symlink);
+        let stored =
+            matches!(self.inode().kind(), FileType::Regular | FileType::Directory | FileType::Symlink);
         if may.contains(May::WRITE) && stored && self.mount.is_read_only() {
             return Err(Errno::EROFS);
         }

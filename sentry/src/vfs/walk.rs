@@ -6,7 +6,9 @@ use bartizan_abi::{Errno, FileType, ResolveFlags};
 use smallvec::SmallVec;
 
 use super::permission::May;
-use super::{CachePolicy, Dentry, FsStr, FsString, LinkTarget, MountFlags, MountNamespace, NAME_MAX, PATH_MAX, Path};
+use super::{
+    CachePolicy, Dentry, FsStr, FsString, LinkTarget, MountFlags, MountNamespace, NAME_MAX, PATH_MAX, Path,
+};
 use crate::kernel::{Credentials, CurrentTask};
 
 /// How many symbolic links one walk follows (`MAXSYMLINKS`).
@@ -108,7 +110,11 @@ impl<'a> Walker<'a> {
     ///
     /// # Errors
     /// Those of `path_resolution(7)`.
-    pub fn resolve_or_parent(&self, path: &FsStr, follow: FollowLast) -> Result<(Parent, Option<Path>), Errno> {
+    pub fn resolve_or_parent(
+        &self,
+        path: &FsStr,
+        follow: FollowLast,
+    ) -> Result<(Parent, Option<Path>), Errno> {
         let mut progress = self.start(path)?;
         loop {
             let parent = progress.to_parent()?;
@@ -184,7 +190,9 @@ impl<'a> Walker<'a> {
             Err(Errno::ENOENT) => None,
             Err(errno) => return Err(errno),
         };
-        if policy == CachePolicy::Never || !directory.dentry.is_linked() && directory.dentry.parent().is_some() {
+        if policy == CachePolicy::Never
+            || !directory.dentry.is_linked() && directory.dentry.parent().is_some()
+        {
             return Ok(Dentry::uncached(&directory.dentry, name, found));
         }
         // A name that still leads to the same inode keeps its dentry, so that mounts on it stay in place.
@@ -210,7 +218,9 @@ impl Progress<'_> {
 
     /// Goes to `path`, which may be on another mount.
     fn go(&mut self, path: Path) -> Result<(), Errno> {
-        if self.walker.resolve.contains(ResolveFlags::RESOLVE_NO_XDEV) && !Arc::ptr_eq(&path.mount, &self.at.mount) {
+        if self.walker.resolve.contains(ResolveFlags::RESOLVE_NO_XDEV)
+            && !Arc::ptr_eq(&path.mount, &self.at.mount)
+        {
             return Err(Errno::EXDEV);
         }
         self.at = path;
@@ -306,7 +316,9 @@ impl Progress<'_> {
             self.follow(&path)?;
             return Ok(None);
         }
-        if self.walker.resolve.contains(ResolveFlags::RESOLVE_NO_XDEV) && !Arc::ptr_eq(&path.mount, &self.at.mount) {
+        if self.walker.resolve.contains(ResolveFlags::RESOLVE_NO_XDEV)
+            && !Arc::ptr_eq(&path.mount, &self.at.mount)
+        {
             return Err(Errno::EXDEV);
         }
         Ok(Some(path))

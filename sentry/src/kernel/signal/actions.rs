@@ -30,7 +30,10 @@ impl SignalActions {
     pub fn for_exec(&self) -> Self {
         let mut table = *self.table.lock();
         for action in &mut table {
-            *action = SigAction { handler: if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL }, ..SigAction::default() };
+            *action = SigAction {
+                handler: if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL },
+                ..SigAction::default()
+            };
         }
         Self::with(table)
     }

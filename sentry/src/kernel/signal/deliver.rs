@@ -1,7 +1,9 @@
 //! Taking pending signals and acting on them, before a task goes back to guest code.
 
 use bartizan_abi::process::WaitStatus;
-use bartizan_abi::signal::{DefaultAction, SIG_DFL, SIG_IGN, SigAction, SigActionFlags, SigInfo, SigSet, Signal};
+use bartizan_abi::signal::{
+    DefaultAction, SIG_DFL, SIG_IGN, SigAction, SigActionFlags, SigInfo, SigSet, Signal,
+};
 
 use super::GroupSignals;
 use crate::Restart;

@@ -2,8 +2,9 @@
 
 use bartizan_abi::Errno;
 use bartizan_abi::arch::x86_64::{
-    Eflags, FP_XSTATE_MAGIC1, FP_XSTATE_MAGIC2, FP_XSTATE_MAGIC2_SIZE, FPX_SW_BYTES_OFFSET, FXSAVE_SIZE, FpxSwBytes,
-    RED_ZONE_SIZE, RtSigFrame, SigContext, UContext, UContextFlags, USER_CS, USER_DS, XSAVE_ALIGNMENT,
+    Eflags, FP_XSTATE_MAGIC1, FP_XSTATE_MAGIC2, FP_XSTATE_MAGIC2_SIZE, FPX_SW_BYTES_OFFSET, FXSAVE_SIZE,
+    FpxSwBytes, RED_ZONE_SIZE, RtSigFrame, SigContext, UContext, UContextFlags, USER_CS, USER_DS,
+    XSAVE_ALIGNMENT,
 };
 use bartizan_abi::signal::{SigAction, SigActionFlags, SigInfo, SigSet, Signal, StackFlags, StackT};
 use bartizan_platform::{FpuState, Registers};
@@ -201,10 +202,46 @@ fn frame_fpu(state: FpuState) -> Vec<u8> {
 }
 
 fn machine_context(registers: &Registers, fpstate: u64, mask: SigSet, fault: LastFault) -> SigContext {
-    let &Registers { r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags, .. } =
-        registers;
+    let &Registers {
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rdi,
+        rsi,
+        rbp,
+        rbx,
+        rdx,
+        rax,
+        rcx,
+        rsp,
+        rip,
+        eflags,
+        ..
+    } = registers;
     SigContext {
-        r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rdi,
+        rsi,
+        rbp,
+        rbx,
+        rdx,
+        rax,
+        rcx,
+        rsp,
+        rip,
+        eflags,
         cs: USER_CS as u16,
         gs: 0,
         fs: 0,
@@ -219,10 +256,28 @@ fn machine_context(registers: &Registers, fpstate: u64, mask: SigSet, fault: Las
 }
 
 fn restore_registers(registers: &mut Registers, context: &SigContext) {
-    let &SigContext { r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, .. } = context;
+    let &SigContext {
+        r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, ..
+    } = context;
     let restored = Eflags::RESTORED.bits();
     *registers = Registers {
-        r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rdi,
+        rsi,
+        rbp,
+        rbx,
+        rdx,
+        rax,
+        rcx,
+        rsp,
+        rip,
         eflags: registers.eflags & !restored | context.eflags & restored,
         orig_rax: u64::MAX,
         ..*registers

@@ -66,9 +66,9 @@ pub struct TaskSignals {
 impl GroupSignals {
     /// The signals that task `tid` could take now.
     pub fn deliverable(&self, tid: i32) -> SigSet {
-        self.tasks.get(&tid).map_or(SigSet::EMPTY, |task| {
-            task.pending.set().union(self.pending.set()).difference(task.mask)
-        })
+        self.tasks
+            .get(&tid)
+            .map_or(SigSet::EMPTY, |task| task.pending.set().union(self.pending.set()).difference(task.mask))
     }
 
     /// Whether task `tid` has something to do before it may run or sleep.

@@ -86,7 +86,8 @@ mod tests {
         assert!(queue.push(Signal::SIGUSR1, user(Signal::SIGUSR1, 2)));
         assert!(!queue.push(Signal::SIGUSR1, user(Signal::SIGUSR1, 3)));
         assert!(queue.push(realtime, user(realtime, 4)));
-        let taken: Vec<i32> = std::iter::from_fn(|| queue.take(SigSet::FULL)).map(|(_, info)| info.pid()).collect();
+        let taken: Vec<i32> =
+            std::iter::from_fn(|| queue.take(SigSet::FULL)).map(|(_, info)| info.pid()).collect();
         assert_eq!(taken, [2, 1, 4]);
         assert!(queue.set().is_empty());
     }

@@ -120,7 +120,7 @@ pub fn make_root(root: OwnedFd, device: DeviceNumber, options: &Options) -> Resu
         devices: Mutex::new(LockClass::Table, Vec::new()),
     });
     let ops = HostFilesystem { host: Arc::clone(&host), root: Arc::clone(&root) };
-    let filesystem = Filesystem::new(device, true, Box::new(ops));
+    let filesystem = Filesystem::new(device, !options.writable, Box::new(ops));
     let inode = host.inode(&filesystem, Place::Root(root), &found);
     Ok(FilesystemRoot { filesystem, inode })
 }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, XATTR_LIST_MAX, XATTR_SIZE_MAX};
+use bartizan_abi::{Errno, FileType, XATTR_LIST_MAX, XATTR_SIZE_MAX, XattrFlags};
 use bartizan_sentry::kernel::CurrentTask;
-use bartizan_sentry::vfs::{Attributes, FileOps, FsStr, FsString, Inode, InodeOps, LinkTarget, OpenRequest};
-use rustix::fs::OFlags;
+use bartizan_sentry::vfs::{
+    AttributeChanges, Attributes, FileOps, FsStr, FsString, Inode, InodeOps, LinkTarget, NewNode,
+    OpenRequest, Rename,
+};
+use rustix::fs::{AtFlags, OFlags};
 
 use super::directory::OpenDirectory;
 use super::node::{Found, Node, Place};
 use super::regular::OpenRegular;
-use super::{Coherence, errno};
+use super::{Coherence, changes, errno};
 
 /// A file of a host tree.
 #[derive(Debug)]
@@ -46,6 +49,12 @@ impl HostInode {
         Found::at(&*self.node.descriptor()?, name)
     }
 
+    /// Only the users' own attributes can be changed: the others would mean something to the host.
+    fn check_xattr_change(&self, inode: &Inode, name: &FsStr) -> Result<(), Errno> {
+        self.node.check_writable()?;
+        if name.starts_with(b"user.") && has_xattrs(inode) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
     fn place(&self, name: &FsStr) -> Place {
         Place::Child { parent: Arc::clone(&self.node), name: name.into() }
     }
@@ -65,8 +74,7 @@ impl InodeOps for HostInode {
     fn open(&self, inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
         match inode.kind() {
             FileType::Directory => Ok(Box::new(OpenDirectory::new(&self.node)?)),
-            FileType::Regular if request.flags.writable() => Err(Errno::EROFS),
-            FileType::Regular => Ok(Box::new(OpenRegular::new(&self.node)?)),
+            FileType::Regular => Ok(Box::new(OpenRegular::new(&self.node, request.flags)?)),
             FileType::Symlink => Err(Errno::ELOOP),
             _ => Err(Errno::ENXIO),
         }
@@ -75,6 +83,54 @@ impl InodeOps for HostInode {
     fn lookup(&self, directory: &Arc<Inode>, name: &FsStr) -> Result<Arc<Inode>, Errno> {
         let found = self.find(name)?;
         Ok(self.node.host().inode(directory.filesystem(), self.place(name), &found))
+    }
+
+    fn set_attributes(&self, _inode: &Inode, changes: &AttributeChanges) -> Result<(), Errno> {
+        self.node.set_attributes(changes)
+    }
+
+    fn create(&self, directory: &Arc<Inode>, name: &FsStr, node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        self.node.create(directory, name, node)
+    }
+
+    fn make_directory(
+        &self,
+        directory: &Arc<Inode>,
+        name: &FsStr,
+        node: &NewNode,
+    ) -> Result<Arc<Inode>, Errno> {
+        self.node.make_directory(directory, name, node)
+    }
+
+    fn make_symlink(
+        &self,
+        directory: &Arc<Inode>,
+        name: &FsStr,
+        target: &FsStr,
+        node: &NewNode,
+    ) -> Result<Arc<Inode>, Errno> {
+        self.node.make_symlink(directory, name, target, node)
+    }
+
+    fn link(&self, _directory: &Arc<Inode>, name: &FsStr, target: &Arc<Inode>) -> Result<(), Errno> {
+        self.node.link(name, node_of(target)?)
+    }
+
+    fn unlink(&self, _directory: &Arc<Inode>, name: &FsStr, target: &Arc<Inode>) -> Result<(), Errno> {
+        self.node.remove(name, node_of(target)?, AtFlags::empty())
+    }
+
+    fn remove_directory(
+        &self,
+        _directory: &Arc<Inode>,
+        name: &FsStr,
+        target: &Arc<Inode>,
+    ) -> Result<(), Errno> {
+        self.node.remove(name, node_of(target)?, AtFlags::REMOVEDIR)
+    }
+
+    fn rename(&self, rename: &Rename<'_>) -> Result<(), Errno> {
+        changes::rename(rename)
     }
 
     fn revalidate(&self, _directory: &Arc<Inode>, name: &FsStr, child: Option<&Arc<Inode>>) -> bool {
@@ -114,6 +170,18 @@ impl InodeOps for HostInode {
         }
     }
 
+    fn set_xattr(&self, inode: &Inode, name: &FsStr, value: &[u8], flags: XattrFlags) -> Result<(), Errno> {
+        self.check_xattr_change(inode, name)?;
+        let file = self.node.open(OFlags::RDONLY)?;
+        let flags = rustix::fs::XattrFlags::from_bits_retain(flags.bits());
+        rustix::fs::fsetxattr(&file, name, value, flags).map_err(errno)
+    }
+
+    fn remove_xattr(&self, inode: &Inode, name: &FsStr) -> Result<(), Errno> {
+        self.check_xattr_change(inode, name)?;
+        rustix::fs::fremovexattr(self.node.open(OFlags::RDONLY)?, name).map_err(errno)
+    }
+
     fn list_xattr(&self, inode: &Inode) -> Result<Vec<FsString>, Errno> {
         if !has_xattrs(inode) {
             return Ok(Vec::new());
@@ -127,6 +195,11 @@ impl InodeOps for HostInode {
         let names = list.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         Ok(names.filter(|name| check_xattr_name(name).is_ok()).map(<[u8]>::to_vec).collect())
     }
+}
+
+/// The node of an inode of a host tree.
+fn node_of(inode: &Inode) -> Result<&Arc<Node>, Errno> {
+    inode.downcast::<HostInode>().map(HostInode::node).ok_or(Errno::EXDEV)
 }
 
 /// Whether attributes of the file can be read: the host reads them through a descriptor that is open for reading.

@@ -1,9 +1,9 @@
-//! A directory tree of the host, read-only.
+//! A directory tree of the host, read-only unless the host program says otherwise.
 //!
 //! - [`filesystem`] is the tree as a whole: its root, its inodes by host identity;
 //! - [`node`] is one file of it: where it is, what is known of it;
 //! - [`descriptors`] bounds how many host descriptors the tree holds;
-//! - [`inode`], [`directory`], [`regular`] are what the VFS sees;
+//! - [`inode`], [`directory`], [`regular`] are what the VFS sees, [`changes`] what it may change;
 //! - [`standard`] imports descriptors of the host program as files ([`descriptor`]), with [`reactor`] and [`terminal`].
 //!
 //! # How it is kept inside
@@ -18,6 +18,7 @@
 //! [`Coherence::Within`] names are asked for again when they are older. In both cases attributes are asked for again after
 //! [`Options::attributes`], and always when a file is opened; contents are always the host's: sizes may change at any time.
 
+mod changes;
 mod descriptor;
 mod descriptors;
 mod directory;
@@ -46,6 +47,8 @@ pub use standard::{Imported, ImportedDescriptors};
 /// How names and attributes are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
+    /// Whether guests may change the tree.
+    pub writable: bool,
     /// For how long names are.
     pub coherence: Coherence,
     /// For how long attributes are.
@@ -65,7 +68,12 @@ pub enum Coherence {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { coherence: Coherence::Stable, attributes: Duration::from_secs(1), descriptors: 256 }
+        Self {
+            writable: false,
+            coherence: Coherence::Stable,
+            attributes: Duration::from_secs(1),
+            descriptors: 256,
+        }
     }
 }
 
@@ -74,18 +82,19 @@ impl Default for Options {
 /// # Errors
 /// What opening `path` gives.
 pub fn new(kernel: &Arc<Kernel>, path: &Path, options: &Options) -> Result<FilesystemRoot, Errno> {
-    filesystem::make_root(open_root(path)?, kernel.allocate_device(), options)
+    filesystem::make_root(open_root(path, options)?, kernel.allocate_device(), options)
 }
 
-/// A descriptor of `path`: for reading if it is a regular file, else one that names it.
-fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
+/// A descriptor of `path`: for reading (and writing) if it is a regular file, else one that names it.
+fn open_root(path: &Path, options: &Options) -> Result<OwnedFd, Errno> {
     let open = |flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(errno);
     let root = open(OFlags::PATH)?;
     let found = node::Found::of_descriptor(&root)?;
     if found.attributes.kind != FileType::Regular {
         return Ok(root);
     }
-    let file = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+    let access = if options.writable { OFlags::RDWR } else { OFlags::RDONLY };
+    let file = open(access | OFlags::NONBLOCK | OFlags::NOCTTY)?;
     if node::Found::of_descriptor(&file)?.identity != found.identity {
         return Err(Errno::ESTALE);
     }

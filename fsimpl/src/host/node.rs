@@ -134,13 +134,15 @@ pub struct Node {
     target: OnceLock<FsString>,
     /// The contents of a regular file, while somebody has it open.
     contents: Mutex<Weak<HostRegular>>,
+    /// The contents of a file that was just made, for whoever opens it first.
+    fresh: Mutex<Option<Arc<HostRegular>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
     attributes: Attributes,
-    /// When the attributes were asked for.
-    asked: Instant,
+    /// When the attributes were asked for; `None` if they have changed since.
+    asked: Option<Instant>,
     /// When the name was last seen to lead here.
     seen: Instant,
 }
@@ -149,7 +151,7 @@ impl Node {
     /// The file `found` at `place`, which the guest knows by inode number `number`.
     pub fn new(host: &Arc<Host>, place: Place, found: &Found, number: u64) -> Arc<Self> {
         let now = Instant::now();
-        let known = Known { attributes: found.attributes, asked: now, seen: now };
+        let known = Known { attributes: found.attributes, asked: Some(now), seen: now };
         Arc::new(Self {
             host: Arc::clone(host),
             id: host.next_id(),
@@ -161,6 +163,7 @@ impl Node {
             known: Mutex::new(LockClass::Attributes, known),
             target: OnceLock::new(),
             contents: Mutex::new(LockClass::Table, Weak::new()),
+            fresh: Mutex::new(LockClass::Table, None),
         })
     }
 
@@ -191,7 +194,7 @@ impl Node {
     pub fn seen_at(&self, place: Place, found: &Found) {
         let old = std::mem::replace(&mut *self.place.lock(), place);
         let now = Instant::now();
-        *self.known.lock() = Known { attributes: found.attributes, asked: now, seen: now };
+        *self.known.lock() = Known { attributes: found.attributes, asked: Some(now), seen: now };
         drop(old);
     }
 
@@ -204,10 +207,27 @@ impl Node {
         Some(self.known.lock().seen)
     }
 
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        self.place.lock().clone()
+    }
+
+    /// It is called `name` in `parent` from now on.
+    pub fn move_to(&self, parent: &Arc<Self>, name: &FsStr) {
+        let place = Place::Child { parent: Arc::clone(parent), name: name.into() };
+        let old = std::mem::replace(&mut *self.place.lock(), place);
+        drop(old);
+    }
+
+    /// Its attributes have changed: they are asked for again.
+    pub fn expire(&self) {
+        self.known.lock().asked = None;
+    }
+
     /// What `stat` tells, asked of the host if it is too old.
     pub fn attributes(&self) -> Result<Attributes, Errno> {
         let known = *self.known.lock();
-        if known.asked.elapsed() < self.host.options().attributes {
+        if known.asked.is_some_and(|asked| asked.elapsed() < self.host.options().attributes) {
             return Ok(known.attributes);
         }
         self.refresh()
@@ -215,8 +235,7 @@ impl Node {
 
     /// What `stat` tells, asked of the host now.
     pub fn refresh(&self) -> Result<Attributes, Errno> {
-        let contents = self.contents.lock().upgrade();
-        let found = match contents {
+        let found = match self.opened() {
             Some(contents) => Found::of_descriptor(contents.descriptor())?,
             None => self.find()?,
         };
@@ -231,7 +250,7 @@ impl Node {
         }
         let mut known = self.known.lock();
         known.attributes = found.attributes;
-        known.asked = Instant::now();
+        known.asked = Some(Instant::now());
         Ok(())
     }
 
@@ -300,7 +319,7 @@ impl Node {
         Ok(descriptor)
     }
 
-    /// Opens it for reading. It is a regular file or a directory; anything else that has taken its place is not read.
+    /// Opens it with access `flags`. It is a regular file or a directory; anything else that has taken its place is not read.
     pub fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
         if !matches!(self.kind, FileType::Regular | FileType::Directory) {
             return Err(Errno::ENXIO);
@@ -324,12 +343,25 @@ impl Node {
         Ok(descriptor)
     }
 
-    /// The contents of a regular file, opened if nobody has it open.
+    /// The contents of a regular file, if anybody has it open.
+    pub fn opened(&self) -> Option<Arc<HostRegular>> {
+        self.contents.lock().upgrade()
+    }
+
+    /// Keeps the contents of a file that was just made until it is opened.
+    pub fn keep_fresh(&self, contents: Arc<HostRegular>) {
+        *self.contents.lock() = Arc::downgrade(&contents);
+        let replaced = self.fresh.lock().replace(contents);
+        drop(replaced);
+    }
+
+    /// The contents of a regular file, opened if nobody has it open: for writing too, if the tree and the host allow that.
     pub fn contents(self: &Arc<Self>) -> Result<Arc<HostRegular>, Errno> {
-        if let Some(contents) = self.contents.lock().upgrade() {
+        let fresh = self.fresh.lock().take();
+        if let Some(contents) = fresh.or_else(|| self.opened()) {
             return Ok(contents);
         }
-        let opened = Arc::new(HostRegular::new(self, self.open(OFlags::RDONLY)?)?);
+        let opened = Arc::new(HostRegular::new(self, self.open_contents()?)?);
         let mut contents = self.contents.lock();
         if let Some(other) = contents.upgrade() {
             drop(contents);
@@ -337,6 +369,16 @@ impl Node {
         }
         *contents = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    fn open_contents(&self) -> Result<OwnedFd, Errno> {
+        if self.host.options().writable {
+            match self.open(OFlags::RDWR) {
+                Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY) => {}
+                result => return result,
+            }
+        }
+        self.open(OFlags::RDONLY)
     }
 
     /// Where the symbolic link leads.
@@ -400,14 +442,24 @@ fn shows_host(descriptor: &OwnedFd) -> bool {
 
 /// Opens `name`, one component, in `directory`, so that no link and no mount trick leads out of it.
 pub fn open_beneath(directory: &OwnedFd, name: &FsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_beneath_with_mode(directory, name, flags, Mode::empty())
+}
+
+/// As [`open_beneath`], making a file with `mode` if `flags` say so.
+pub fn open_beneath_with_mode(
+    directory: &OwnedFd,
+    name: &FsStr,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..ATTEMPTS {
-        match rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve) {
+        match rustix::fs::openat2(directory, name, flags, mode, resolve) {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             // A host without the call: `name` has no slash and is not `..`, so that O_NOFOLLOW says the same.
             Err(rustix::io::Errno::NOSYS) if !name.contains(&b'/') && name != b".." => {
-                return rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(errno);
+                return rustix::fs::openat(directory, name, flags, mode).map_err(errno);
             }
             result => return result.map_err(errno),
         }

@@ -1,14 +1,16 @@
 //! Contents of regular files of a host tree.
 
+use std::io::IoSlice;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use bartizan_abi::Errno;
+use bartizan_abi::{Errno, FallocateFlags, OpenFlags};
 use bartizan_platform::Access;
 use bartizan_platform::memory::{BackingFile, HostFile, PAGE_SIZE};
-use bartizan_sentry::mm::{MappingSet, PageError, PageRun, PageSource};
-use bartizan_sentry::vfs::{DataSink, File, FileOps, SeekSpecial, seek_by_size};
-use rustix::fs::SeekFrom;
+use bartizan_sentry::mm::{MappingSet, PageError, PageRun, PageSource, PrivateCopies};
+use bartizan_sentry::vfs::{DataSink, DataSource, File, FileOps, SeekSpecial, Written, seek_by_size};
+use rustix::fs::{OFlags, SeekFrom};
+use rustix::io::ReadWriteFlags;
 
 use super::errno;
 use super::node::Node;
@@ -21,6 +23,8 @@ const READ_SIZE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct HostRegular {
     file: Arc<HostFile>,
+    /// Whether the host lets it be written.
+    writable: bool,
     identity: (u64, u64),
     mappings: MappingSet,
 }
@@ -28,8 +32,10 @@ pub struct HostRegular {
 impl HostRegular {
     /// The contents of `node`, which `descriptor` reads.
     pub fn new(node: &Node, descriptor: OwnedFd) -> Result<Self, Errno> {
+        let mode = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
         Ok(Self {
             file: Arc::new(HostFile::new(descriptor)?),
+            writable: mode & OFlags::ACCMODE == OFlags::RDWR,
             identity: (node.host().device().to_u64(), node.number()),
             mappings: MappingSet::default(),
         })
@@ -78,6 +84,63 @@ impl HostRegular {
     }
 }
 
+impl HostRegular {
+    /// Makes it `size` bytes long.
+    pub fn set_size(&self, size: u64) -> Result<(), Errno> {
+        self.check_writable()?;
+        let old = self.size()?;
+        rustix::fs::ftruncate(self.descriptor(), size).map_err(errno)?;
+        if size < old {
+            // The host has taken the pages away; what private mappings have copied of them goes too.
+            let start = size.div_ceil(PAGE_SIZE).saturating_mul(PAGE_SIZE);
+            self.mappings.invalidate(start..!(PAGE_SIZE - 1), PrivateCopies::Discard);
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self) -> Result<(), Errno> {
+        if self.writable { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// Writes at `offset`, or at the end.
+    pub fn write(&self, source: &mut dyn DataSource, offset: Option<u64>) -> Result<Written, Errno> {
+        self.check_writable()?;
+        let mut buffer = vec![0; source.remaining().min(READ_SIZE)];
+        let mut written = Written { count: 0, end: offset.unwrap_or(0) };
+        while source.remaining() > 0 {
+            let step = self.write_once(source, &mut buffer, offset.map(|_| written.end));
+            match step {
+                Ok(Written { count: 0, .. }) => break,
+                Ok(step) => written = Written { count: written.count + step.count, end: step.end },
+                Err(_) if written.count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn write_once(
+        &self,
+        source: &mut dyn DataSource,
+        buffer: &mut [u8],
+        offset: Option<u64>,
+    ) -> Result<Written, Errno> {
+        let taken = source.take(buffer)?;
+        let data = IoSlice::new(&buffer[..taken]);
+        let (position, flags) = match offset {
+            Some(offset) if i64::try_from(offset).is_err() => return Err(Errno::EFBIG),
+            Some(offset) => (offset, ReadWriteFlags::empty()),
+            None => (0, ReadWriteFlags::APPEND),
+        };
+        let result =
+            rustix::io::retry_on_intr(|| rustix::io::pwritev2(self.descriptor(), &[data], position, flags));
+        source.put_back(taken - result.unwrap_or(0));
+        let count = result.map_err(errno)?;
+        let end = if offset.is_some() { position.saturating_add(count as u64) } else { self.size()? };
+        Ok(Written { count, end })
+    }
+}
+
 impl PageSource for HostRegular {
     fn pages(&self, offset: u64, length: u64, _access: Access) -> Result<PageRun, PageError> {
         let size = self.size().map_err(|_| PageError::Io)?;
@@ -87,7 +150,8 @@ impl PageSource for HostRegular {
         let end = size.div_ceil(PAGE_SIZE).saturating_mul(PAGE_SIZE);
         let range = offset..offset.saturating_add(length).min(end);
         let file = Arc::clone(&self.file) as Arc<dyn BackingFile>;
-        Ok(PageRun { file, range, access: Access::READ | Access::EXECUTE })
+        let write = if self.writable { Access::WRITE } else { Access::empty() };
+        Ok(PageRun { file, range, access: Access::READ | Access::EXECUTE | write })
     }
 
     fn mappings(&self) -> &MappingSet {
@@ -95,7 +159,7 @@ impl PageSource for HostRegular {
     }
 
     fn writable(&self) -> bool {
-        false
+        self.writable
     }
 
     fn identity(&self) -> (u64, u64) {
@@ -106,19 +170,34 @@ impl PageSource for HostRegular {
 /// An open regular file.
 #[derive(Debug)]
 pub struct OpenRegular {
+    node: Arc<Node>,
     contents: Arc<HostRegular>,
 }
 
 impl OpenRegular {
-    /// Opens the regular file `node` for reading.
-    pub fn new(node: &Arc<Node>) -> Result<Self, Errno> {
-        Ok(Self { contents: node.contents()? })
+    /// Opens the regular file `node`.
+    pub fn new(node: &Arc<Node>, flags: OpenFlags) -> Result<Self, Errno> {
+        if flags.writable() {
+            node.check_writable()?;
+        }
+        let contents = node.contents()?;
+        if flags.writable() {
+            contents.check_writable()?;
+        }
+        Ok(Self { node: Arc::clone(node), contents })
     }
 }
 
 impl FileOps for OpenRegular {
     fn read(&self, _file: &File, sink: &mut dyn DataSink, offset: u64) -> Result<usize, Errno> {
         self.contents.read(sink, offset)
+    }
+
+    fn write(&self, file: &File, source: &mut dyn DataSource, offset: u64) -> Result<Written, Errno> {
+        let append = file.flags().contains(OpenFlags::O_APPEND);
+        let result = self.contents.write(source, (!append).then_some(offset));
+        self.node.expire();
+        result
     }
 
     /// Holes are asked of the host; its position in the shared descriptor means nothing to anybody.
@@ -134,5 +213,17 @@ impl FileOps for OpenRegular {
 
     fn page_source(&self, _file: &File) -> Result<Arc<dyn PageSource>, Errno> {
         Ok(Arc::clone(&self.contents) as Arc<dyn PageSource>)
+    }
+
+    fn sync(&self, _file: &File) -> Result<(), Errno> {
+        rustix::fs::fsync(self.contents.descriptor()).map_err(errno)
+    }
+
+    fn allocate(&self, _file: &File, mode: FallocateFlags, offset: u64, length: u64) -> Result<(), Errno> {
+        self.contents.check_writable()?;
+        let mode = rustix::fs::FallocateFlags::from_bits_retain(mode.bits());
+        let result = rustix::fs::fallocate(self.contents.descriptor(), mode, offset, length).map_err(errno);
+        self.node.expire();
+        result
     }
 }

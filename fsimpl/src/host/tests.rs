@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan_abi::{DeviceNumber, Errno, FileType};
+use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, RenameFlags, Timespec, XattrFlags};
 use bartizan_platform::Access;
 use bartizan_platform::memory;
 use bartizan_sentry::mm::{PageError, PageSource};
-use bartizan_sentry::vfs::{CachePolicy, DirectorySink, FilesystemRoot, Inode, LinkTarget, SliceSink};
+use bartizan_sentry::vfs::{
+    AttributeChanges, CachePolicy, DirectorySink, FilesystemRoot, Inode, LinkTarget, NewNode, Rename,
+    SliceSink, SliceSource, Written,
+};
 use tempfile::TempDir;
 
 use super::directory::OpenDirectory;
@@ -18,7 +21,7 @@ use super::inode::HostInode;
 use super::{Coherence, Options, filesystem, open_root};
 
 fn tree(path: &Path, options: &Options) -> FilesystemRoot {
-    filesystem::make_root(open_root(path).unwrap(), DeviceNumber::new(0, 9), options).unwrap()
+    filesystem::make_root(open_root(path, options).unwrap(), DeviceNumber::new(0, 9), options).unwrap()
 }
 
 /// Nothing is believed for any time.
@@ -282,4 +285,138 @@ fn attributes_of_the_host_s_security_modules_are_not_there() {
         assert_eq!(f.ops().get_xattr(&f, b"user.a"), Ok(b"value".to_vec()));
         assert_eq!(f.ops().list_xattr(&f), Ok(vec![b"user.a".to_vec()]));
     }
+}
+
+fn writable(path: &Path) -> FilesystemRoot {
+    tree(path, &Options { writable: true, ..Options::default() })
+}
+
+fn node(kind: FileType, mode: u32) -> NewNode {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let now = Timespec::ZERO;
+    NewNode { kind, mode: FileMode::new(mode), uid, gid, device: DeviceNumber::NONE, now }
+}
+
+fn write(inode: &Inode, offset: Option<u64>, data: &[u8]) -> Result<Written, Errno> {
+    let contents = host(inode).node().contents()?;
+    let result = contents.write(&mut SliceSource::new(data), offset);
+    host(inode).node().expire();
+    result
+}
+
+#[test]
+fn read_only_tree_refuses_every_change() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("f"), "x").unwrap();
+    let root = tree(dir.path(), &Options::default()).inode;
+    let (ops, f) = (root.ops(), lookup(&root, "f").unwrap());
+    let regular = node(FileType::Regular, 0o644);
+    assert_eq!(ops.create(&root, b"n", &regular).unwrap_err(), Errno::EROFS);
+    assert_eq!(ops.make_directory(&root, b"n", &regular).unwrap_err(), Errno::EROFS);
+    assert_eq!(ops.make_symlink(&root, b"n", b"t", &regular).unwrap_err(), Errno::EROFS);
+    assert_eq!(ops.unlink(&root, b"f", &f), Err(Errno::EROFS));
+    assert_eq!(ops.link(&root, b"n", &f), Err(Errno::EROFS));
+    assert_eq!(ops.set_attributes(&root, &AttributeChanges::default()), Err(Errno::EROFS));
+    assert_eq!(ops.set_xattr(&root, b"user.a", b"", XattrFlags::empty()), Err(Errno::EROFS));
+    assert_eq!(write(&f, Some(0), b"y"), Err(Errno::EACCES));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn writable_tree_is_changed_on_the_host() {
+    let dir = TempDir::new().unwrap();
+    let root = writable(dir.path()).inode;
+    let ops = root.ops();
+    // A file that nobody could open for writing again, except whoever made it.
+    let f = ops.create(&root, b"f", &node(FileType::Regular, 0o4444)).unwrap();
+    assert_eq!(f.attributes().unwrap().mode.bits(), 0o4444);
+    assert_eq!(write(&f, Some(2), b"hello").unwrap(), Written { count: 5, end: 7 });
+    assert_eq!(write(&f, None, b"!").unwrap(), Written { count: 1, end: 8 });
+    assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"\0\0hello!");
+    assert_eq!(f.attributes().unwrap().size, 8);
+    assert_eq!(ops.create(&root, b"f", &node(FileType::Regular, 0o644)).unwrap_err(), Errno::EEXIST);
+    let d = ops.make_directory(&root, b"d", &node(FileType::Directory, 0o1777)).unwrap();
+    assert_eq!(d.attributes().unwrap().mode.bits(), 0o1777);
+    ops.link(&root, b"g", &f).unwrap();
+    assert_eq!(f.attributes().unwrap().links, 2);
+    ops.make_symlink(&root, b"l", b"over/there", &node(FileType::Symlink, 0o777)).unwrap();
+    assert_eq!(fs::read_link(dir.path().join("l")).unwrap(), Path::new("over/there"));
+    let fifo = d.ops().create(&d, b"p", &node(FileType::Fifo, 0o600)).unwrap();
+    assert_eq!(fifo.kind(), FileType::Fifo);
+    assert_eq!(ops.create(&root, b"c", &node(FileType::CharacterDevice, 0o600)).unwrap_err(), Errno::EPERM);
+    assert_eq!(ops.remove_directory(&root, b"d", &d), Err(Errno::ENOTEMPTY));
+    d.ops().unlink(&d, b"p", &fifo).unwrap();
+    ops.remove_directory(&root, b"d", &d).unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["f", "g", "l"]);
+}
+
+#[test]
+fn attributes_are_changed_on_the_host() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("f"), "0123456789").unwrap();
+    let root = writable(dir.path()).inode;
+    let f = lookup(&root, "f").unwrap();
+    let changes = AttributeChanges {
+        mode: Some(FileMode::new(0o640)),
+        size: Some(4),
+        modified: Some(Timespec::new(1000, 5)),
+        ..AttributeChanges::default()
+    };
+    f.ops().set_attributes(&f, &changes).unwrap();
+    let attributes = f.attributes().unwrap();
+    assert_eq!(
+        (attributes.size, attributes.mode.bits(), attributes.modified),
+        (4, 0o640, Timespec::new(1000, 5))
+    );
+    assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"0123");
+    let outside = TempDir::new().unwrap();
+    fs::write(outside.path().join("f"), "").unwrap();
+    fs::set_permissions(outside.path().join("f"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(outside.path().join("f"), dir.path().join("l")).unwrap();
+    let l = lookup(&root, "l").unwrap();
+    let mode = AttributeChanges { mode: Some(FileMode::new(0o777)), ..AttributeChanges::default() };
+    assert!(l.ops().set_attributes(&l, &mode).is_err());
+    let mode = fs::metadata(outside.path().join("f")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "no link is followed");
+}
+
+#[test]
+fn renamed_files_are_found_where_they_went() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(dir.path().join("a/sub")).unwrap();
+    fs::write(dir.path().join("a/sub/f"), "deep").unwrap();
+    fs::write(dir.path().join("g"), "g").unwrap();
+    let root = tree(dir.path(), &Options { writable: true, descriptors: 1, ..Options::default() }).inode;
+    let a = lookup(&root, "a").unwrap();
+    let sub = lookup(&a, "sub").unwrap();
+    let f = lookup(&sub, "f").unwrap();
+    let g = lookup(&root, "g").unwrap();
+    let rename = |source: &Arc<Inode>, from: &[u8], to: &[u8], target: Option<&Arc<Inode>>, flags| {
+        root.ops().rename(&Rename {
+            old_directory: &root,
+            old_name: from,
+            source,
+            new_directory: &root,
+            new_name: to,
+            target,
+            flags,
+        })
+    };
+    rename(&a, b"a", b"b", None, RenameFlags::empty()).unwrap();
+    assert_eq!(read(&f), Ok(b"deep".to_vec()));
+    rename(&a, b"b", b"g", Some(&g), RenameFlags::RENAME_EXCHANGE).unwrap();
+    assert_eq!(read(&f), Ok(b"deep".to_vec()));
+    assert_eq!(read(&g), Ok(b"g".to_vec()));
+    assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"g");
+    // What has no name any more is still there for those who have it open.
+    let open = host(&g).node().contents().unwrap();
+    root.ops().unlink(&root, b"b", &g).unwrap();
+    assert_eq!(g.attributes().unwrap().links, 0);
+    write(&g, None, b"one").unwrap();
+    assert_eq!(read(&g), Ok(b"gone".to_vec()));
+    drop(open);
+    assert_eq!(g.attributes(), Err(Errno::ESTALE));
 }

@@ -6,4 +6,6 @@
 
 pub mod dev;
 pub mod host;
+pub mod proc;
+mod pseudo;
 pub mod tmpfs;

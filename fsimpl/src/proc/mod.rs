@@ -60,5 +60,5 @@ fn fill(root: &mut DirectoryBuilder, system: &System) {
         .file("swaps", 0o444, texts::swaps)
         .directory("sys", |directory| sys::fill(directory, system))
         .file("uptime", 0o444, with(stat::uptime))
-        .file("version", 0o444, with(texts::version));
+        .file("version", 0o444, texts::version);
 }

@@ -1,8 +1,10 @@
 //! Where files, directories and mounts are, as `/proc` shows it: the one place that asks the VFS for that.
 
+use std::sync::Arc;
+
 use bartizan_abi::{DeviceNumber, Errno};
 use bartizan_sentry::kernel::Task;
-use bartizan_sentry::vfs::{File, FsString, Path};
+use bartizan_sentry::vfs::{Dentry, File, FsString, Mount, MountFlags, Path};
 
 /// The root directory of `task`, from which its paths are shown.
 pub fn root_of(task: &Task) -> Result<Path, Errno> {
@@ -11,12 +13,30 @@ pub fn root_of(task: &Task) -> Result<Path, Errno> {
 
 /// The working directory of `task`.
 pub fn working_directory_of(task: &Task) -> Result<Path, Errno> {
-    Ok(task.fs().ok_or(Errno::ENOENT)?.working_directory())
+    Ok(task.fs().ok_or(Errno::ENOENT)?.cwd())
 }
 
-/// The text of `path` seen from `root`: `(deleted)` behind what has no name any more.
+/// The text of `path` seen from `root`: `(deleted)` behind what has no name any more; what is in no tree (a pipe) has a
+/// name alone, and what cannot be reached its place in its file system.
 pub fn text(path: &Path, root: &Path) -> FsString {
-    path.show(root)
+    path.text(root).unwrap_or_else(|| inside(&path.dentry))
+}
+
+/// The place of `dentry` in its file system.
+fn inside(dentry: &Arc<Dentry>) -> FsString {
+    let mut names = vec![dentry.name()];
+    let mut above = dentry.parent();
+    if above.is_none() && !dentry.is_linked() {
+        return names.remove(0);
+    }
+    while let Some(dentry) = above {
+        names.push(dentry.name());
+        above = dentry.parent();
+    }
+    // The last one is the root, whose name is empty.
+    names.reverse();
+    let text = names.join(&b'/');
+    if text.is_empty() { b"/".to_vec() } else { text }
 }
 
 /// The text of the path that `file` was opened at.
@@ -37,10 +57,10 @@ pub struct MountView {
     pub root: FsString,
     /// Where it is.
     pub place: FsString,
+    /// What it was mounted from.
+    pub source: FsString,
     /// Its options: `rw,nosuid,relatime`.
     pub flags: String,
-    /// ` shared:1`, or nothing.
-    pub propagation: String,
     /// The type of the file system.
     pub type_name: &'static str,
     /// Whether nothing in the file system can be changed.
@@ -51,6 +71,42 @@ pub struct MountView {
 
 /// The mounts that `task` can reach, in the order of mounting.
 pub fn mounts_of(task: &Task) -> Result<Vec<MountView>, Errno> {
-    let _root = root_of(task)?;
-    Ok(Vec::new())
+    let fs = task.fs().ok_or(Errno::ENOENT)?;
+    let root = fs.root();
+    Ok(fs.namespace().mounts().iter().filter_map(|mount| view(mount, &root)).collect())
+}
+
+/// What is shown of `mount`; `None` if it cannot be reached from `root`.
+fn view(mount: &Arc<Mount>, root: &Path) -> Option<MountView> {
+    let place = mount.root_path()?.text(root)?;
+    let parent = mount.place().map_or(mount.id(), |(parent, _)| parent.id());
+    let filesystem = mount.filesystem();
+    Some(MountView {
+        number: mount.id(),
+        parent,
+        device: filesystem.device,
+        root: inside(mount.root()),
+        place,
+        source: mount.source().to_vec(),
+        flags: flags(mount.flags()),
+        type_name: filesystem.ops().type_name(),
+        filesystem_read_only: filesystem.read_only,
+        options: filesystem.ops().options(),
+    })
+}
+
+/// The options of a mount, in the order of Linux.
+fn flags(flags: MountFlags) -> String {
+    let names = [
+        (MountFlags::NO_SUID, ",nosuid"),
+        (MountFlags::NO_DEV, ",nodev"),
+        (MountFlags::NO_EXEC, ",noexec"),
+        (MountFlags::NO_ATIME, ",noatime"),
+        (MountFlags::NO_DIR_ATIME, ",nodiratime"),
+        (MountFlags::RELATIME, ",relatime"),
+        (MountFlags::NO_SYMFOLLOW, ",nosymfollow"),
+    ];
+    let access = if flags.contains(MountFlags::READ_ONLY) { "ro" } else { "rw" };
+    let set = names.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name);
+    std::iter::once(access).chain(set).collect()
 }

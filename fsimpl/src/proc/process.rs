@@ -32,31 +32,29 @@ pub fn processes(kernel: &Kernel, first: i32, most: usize) -> Vec<i32> {
     kernel.tree().processes().map(|(pid, _)| pid).skip_while(|&pid| pid < first).take(most).collect()
 }
 
+/// What `task` does.
+fn state(task: Option<&Task>, ended: bool) -> State {
+    match task.filter(|_| !ended).map(Task::state) {
+        Some('R') => State::Running,
+        Some('S') => State::Sleeping,
+        Some('T') => State::Stopped,
+        _ => State::Zombie,
+    }
+}
+
 /// The identity of a process that has ended: root's, without privileges.
 fn nobody() -> Arc<Credentials> {
     Arc::new(Credentials {
-        uid: 0,
-        euid: 0,
-        suid: 0,
-        fsuid: 0,
-        gid: 0,
-        egid: 0,
-        sgid: 0,
-        fsgid: 0,
-        groups: Vec::new(),
         permitted: CapabilitySet::EMPTY,
         effective: CapabilitySet::EMPTY,
-        inheritable: CapabilitySet::EMPTY,
-        bounding: CapabilitySet::EMPTY,
-        ambient: CapabilitySet::EMPTY,
-        securebits: 0,
-        no_new_privs: false,
+        ..Credentials::root()
     })
 }
 
 /// When `task` started, in nanoseconds after the boot.
 fn start_of(task: &Task) -> u64 {
-    u64::try_from(task.started().as_nanos()).unwrap_or(u64::MAX)
+    let start = task.started().saturating_duration_since(task.kernel().started());
+    u64::try_from(start.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A process or one task of it, by number; stands for it even when it is gone.
@@ -199,7 +197,7 @@ impl Subject {
         let limits = group.limits();
         Ok(Snapshot {
             name: task.as_ref().map_or_else(Vec::new, |task| task.name()),
-            state: self.state(&group, task.as_deref(), end.is_some()),
+            state: state(task.as_deref(), end.is_some()),
             pid: self.pid,
             tid: self.tid,
             parent,
@@ -209,23 +207,12 @@ impl Subject {
             exit_code: end.unwrap_or(0),
             credentials: task.as_ref().map_or_else(nobody, |task| task.credentials()),
             umask: fs.map(|fs| fs.umask().bits()),
-            descriptors: files.map_or(0, |files| files.capacity()),
+            descriptors: files.map_or(0, |files| files.size()),
             signals: self.signals(&group, task.as_deref()),
             times: self.times(&group, task.as_deref()),
             memory: memory.map(|memory| (memory.sizes(), memory.layout())),
             resident_limit: limits.soft(bartizan_abi::Resource::RLIMIT_RSS),
         })
-    }
-
-    fn state(&self, group: &ThreadGroup, task: Option<&Task>, ended: bool) -> State {
-        let Some(task) = task.filter(|_| !ended) else { return State::Zombie };
-        if group.signals().tasks.get(&task.tid()).is_some_and(|signals| signals.stopped) {
-            State::Stopped
-        } else if task.is_waiting() {
-            State::Sleeping
-        } else {
-            State::Running
-        }
     }
 
     fn signals(&self, group: &ThreadGroup, task: Option<&Task>) -> Signals {
@@ -267,8 +254,8 @@ impl Subject {
         let (mut user, mut system) = if self.single { (0, 0) } else { group.ended_time() };
         for (own_user, own_system) in tasks
             .iter()
-            .map(|task| task.cpu_time())
-            .chain(task.filter(|_| self.single).map(|task| task.cpu_time()))
+            .map(|task| task.usage().times())
+            .chain(task.filter(|_| self.single).map(|task| task.usage().times()))
         {
             user += own_user;
             system += own_system;

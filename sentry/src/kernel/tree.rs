@@ -75,6 +75,11 @@ impl TaskTree {
                 .any(|process| process.process_group == number || process.session == number)
     }
 
+    /// The number that was given out last.
+    pub fn last(&self) -> i32 {
+        self.last
+    }
+
     /// The living task `tid`.
     pub fn task(&self, tid: i32) -> Option<&Arc<Task>> {
         self.tasks.get(&tid)

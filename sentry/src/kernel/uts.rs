@@ -9,6 +9,13 @@ pub struct UtsNames {
 }
 
 impl UtsNames {
+    /// What `uname(2)` calls the system.
+    pub const SYSNAME: &str = "Linux";
+    /// The release of Linux whose behaviour guests get.
+    pub const RELEASE: &str = "6.12.0-bartizan";
+    /// How this kernel was built.
+    pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC";
+
     /// The longest name, bytes.
     pub const NAME_MAX: usize = 64;
 

@@ -16,17 +16,19 @@ use bartizan_sentry::kernel::Kernel;
 #[derive(Debug, Clone)]
 pub struct System {
     kernel: Weak<Kernel>,
-    /// When the sandbox was made, as far as its uptime is concerned.
+    /// When the sandbox was made.
     pub booted: Instant,
     /// The same as wall-clock time, in seconds.
     pub boot_time: i64,
 }
 
 impl System {
-    /// The system that `kernel` is, booted now.
+    /// The system that `kernel` is.
     pub fn new(kernel: &Arc<Kernel>) -> Self {
-        let boot_time = bartizan_sentry::kernel::realtime().tv_sec;
-        Self { kernel: Arc::downgrade(kernel), booted: Instant::now(), boot_time }
+        let booted = kernel.started();
+        let up = i64::try_from(booted.elapsed().as_secs()).unwrap_or(0);
+        let boot_time = bartizan_sentry::kernel::realtime().tv_sec - up;
+        Self { kernel: Arc::downgrade(kernel), booted, boot_time }
     }
 
     /// The kernel, unless it is ending.

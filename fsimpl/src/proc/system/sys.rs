@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bartizan_abi::{Capability, Errno};
-use bartizan_sentry::kernel::PID_MAX;
+use bartizan_sentry::kernel::{PID_MAX, UtsNames};
 use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -46,21 +46,18 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
 }
 
 fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
-    let names = |select: fn(&bartizan_sentry::kernel::UtsNames) -> &[u8]| {
-        let system = system.clone();
-        move || {
-            let names = system.kernel()?.uts_names();
-            Ok(format!("{}\n", String::from_utf8_lossy(select(&names))))
-        }
-    };
+    let domain = system.clone();
+    let text = |text: &'static str| move || Ok(format!("{text}\n"));
     let boot_id = uuid();
     kernel
         .file("cap_last_cap", 0o444, number(Capability::ALL.len() - 1))
-        .file("domainname", 0o444, names(|names| &names.domain))
+        .file("domainname", 0o444, move || {
+            Ok(format!("{}\n", domain.kernel()?.uts().domainname().escape_ascii()))
+        })
         .file("hostname", 0o644, HostName(system.clone()))
         .file("ngroups_max", 0o444, number(NGROUPS_MAX))
-        .file("osrelease", 0o444, names(|names| &names.release))
-        .file("ostype", 0o444, names(|names| &names.system))
+        .file("osrelease", 0o444, text(UtsNames::RELEASE))
+        .file("ostype", 0o444, text(UtsNames::SYSNAME))
         .file("overflowuid", 0o444, number(65_534))
         .file("overflowgid", 0o444, number(65_534))
         .file("pid_max", 0o444, number(PID_MAX))
@@ -74,7 +71,7 @@ fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
         .file("msgmni", 0o444, number(32000))
         .file("sem", 0o444, || Ok("32000\t1024000000\t500\t32000\n".into()))
         .file("threads-max", 0o444, number(PID_MAX))
-        .file("version", 0o444, names(|names| &names.version))
+        .file("version", 0o444, text(UtsNames::VERSION))
         .file("core_pattern", 0o444, || Ok("core\n".into()))
         .file("printk", 0o444, || Ok("4\t4\t1\t7\n".into()))
         .directory("random", |random| {
@@ -96,14 +93,15 @@ struct HostName(System);
 
 impl Content for HostName {
     fn generate(&self) -> Result<Vec<u8>, Errno> {
-        let mut name = self.0.kernel()?.uts_names().node.clone();
+        let mut name = self.0.kernel()?.uts().hostname();
         name.push(b'\n');
         Ok(name)
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         let name = data.split(|&byte| byte == b'\n' || byte == 0).next().unwrap_or_default();
-        self.0.kernel()?.set_host_name(name)
+        self.0.kernel()?.uts().set_hostname(name[..name.len().min(UtsNames::NAME_MAX)].to_vec());
+        Ok(())
     }
 }
 

@@ -1,8 +1,7 @@
 //! Files of `/proc` that say little here.
 
 use bartizan_abi::Errno;
-
-use super::System;
+use bartizan_sentry::kernel::UtsNames;
 
 /// `/proc/cmdline` (`proc_cmdline(5)`): what the kernel was booted with.
 pub fn cmdline() -> Result<String, Errno> {
@@ -30,9 +29,7 @@ pub fn filesystems() -> Result<String, Errno> {
 }
 
 /// `/proc/version` (`proc_version(5)`).
-pub fn version(system: &System) -> Result<String, Errno> {
-    let names = system.kernel()?.uts_names();
-    let text = String::from_utf8_lossy;
-    let (system, release, version) = (text(&names.system), text(&names.release), text(&names.version));
+pub fn version() -> Result<String, Errno> {
+    let (system, release, version) = (UtsNames::SYSNAME, UtsNames::RELEASE, UtsNames::VERSION);
     Ok(format!("{system} version {release} (bartizan@bartizan) (rustc) {version}\n"))
 }

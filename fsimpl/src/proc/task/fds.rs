@@ -18,8 +18,6 @@ use crate::pseudo::{Content, Entries, OpenListing, PseudoFile, PseudoLink, Tree}
 
 /// Inode numbers of descriptors start so far behind the first one of their task, even for links, odd for `fdinfo`.
 const FIRST: u64 = 4096;
-/// How many descriptors are collected at a time.
-const BATCH: usize = 64;
 
 /// What is shown of each descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +49,10 @@ fn table(subject: &Subject) -> Result<Arc<FdTable>, Errno> {
 }
 
 fn find(subject: &Subject, fd: i32) -> Result<(Arc<File>, FdFlags), Errno> {
-    table(subject)?.get_with_flags(FdNumber(fd)).map_err(|_| Errno::ENOENT)
+    let table = table(subject)?;
+    let fd = FdNumber(fd);
+    let file = table.get_any(fd).map_err(|_| Errno::ENOENT)?;
+    Ok((file, table.flags(fd).map_err(|_| Errno::ENOENT)?))
 }
 
 fn inode_number(subject: &Subject, which: Which, fd: i32) -> u64 {
@@ -126,23 +127,19 @@ struct DescriptorNames {
 impl Entries for DescriptorNames {
     fn list(&self, sink: &mut dyn DirectorySink, position: u64) -> Result<u64, Errno> {
         let kind = if self.which == Which::Links { FileType::Symlink } else { FileType::Regular };
-        let table = table(&self.subject)?;
         let mut behind = position;
-        loop {
-            let first = i32::try_from(behind.saturating_sub(2)).unwrap_or(i32::MAX);
-            let numbers = table.numbers_from(FdNumber(first), BATCH);
-            if numbers.is_empty() {
-                return Ok(behind);
+        for (FdNumber(fd), ..) in table(&self.subject)?.entries() {
+            let next = u64::from(fd.unsigned_abs()) + 3;
+            if next <= position {
+                continue;
             }
-            for FdNumber(fd) in numbers {
-                let number = inode_number(&self.subject, self.which, fd);
-                let next = u64::from(fd.unsigned_abs()) + 3;
-                if !sink.entry(fd.to_string().as_bytes(), number, kind, next) {
-                    return Ok(behind);
-                }
-                behind = next;
+            let number = inode_number(&self.subject, self.which, fd);
+            if !sink.entry(fd.to_string().as_bytes(), number, kind, next) {
+                break;
             }
+            behind = next;
         }
+        Ok(behind)
     }
 }
 

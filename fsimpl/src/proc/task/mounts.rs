@@ -2,14 +2,14 @@
 
 use bartizan_abi::Errno;
 
-use crate::proc::paths;
+use crate::proc::paths::{self, MountView};
 use crate::proc::process::Subject;
 
-/// One line for each mount that the process can reach: device, place, type, options.
+/// One line for each mount that the process can reach: source, place, type, options.
 pub fn mounts(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let mut text = Vec::new();
     for mount in paths::mounts_of(&*subject.task()?)? {
-        text.extend_from_slice(mount.type_name.as_bytes());
+        write_source(&mut text, &mount);
         text.push(b' ');
         escape(&mut text, &mount.place);
         let options = join(&mount.flags, &mount.options);
@@ -18,7 +18,7 @@ pub fn mounts(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(text)
 }
 
-/// One line for each mount: number, parent, device, root, place, options, propagation, type, source, options of the file system.
+/// One line for each mount: number, parent, device, root, place, options, type, source, options of the file system.
 pub fn mountinfo(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let mut text = Vec::new();
     for mount in paths::mounts_of(&*subject.task()?)? {
@@ -26,15 +26,17 @@ pub fn mountinfo(subject: &Subject) -> Result<Vec<u8>, Errno> {
         escape(&mut text, &mount.root);
         text.push(b' ');
         escape(&mut text, &mount.place);
-        let name = mount.type_name;
+        text.extend_from_slice(format!(" {} - {} ", mount.flags, mount.type_name).as_bytes());
+        write_source(&mut text, &mount);
         let access = if mount.filesystem_read_only { "ro" } else { "rw" };
-        let options = join(access, &mount.options);
-        let propagation = &mount.propagation;
-        text.extend_from_slice(
-            format!(" {}{propagation} - {name} {name} {options}\n", mount.flags).as_bytes(),
-        );
+        text.extend_from_slice(format!(" {}\n", join(access, &mount.options)).as_bytes());
     }
     Ok(text)
+}
+
+/// Appends what `mount` was mounted from: its type if that is not known.
+fn write_source(text: &mut Vec<u8>, mount: &MountView) {
+    escape(text, if mount.source.is_empty() { mount.type_name.as_bytes() } else { &mount.source });
 }
 
 fn join(flags: &str, options: &str) -> String {

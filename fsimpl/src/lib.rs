@@ -1,6 +1,6 @@
 //! The file systems of the sentry.
 //!
-//! One module each; they do not know each other. What they share is in `bartizan_sentry::vfs`.
+//! One module each; they do not know each other. What generated trees share is in `pseudo`, the rest in `bartizan_sentry::vfs`.
 
 #![forbid(unsafe_code)]
 
@@ -9,3 +9,5 @@ pub mod host;
 pub mod proc;
 mod pseudo;
 pub mod tmpfs;
+#[cfg(test)]
+mod tests;

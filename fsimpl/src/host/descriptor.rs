@@ -197,20 +197,43 @@ impl HostDescriptor {
 
     fn read_regular(&self, sink: &mut dyn DataSink, offset: u64) -> Result<usize, Errno> {
         let mut buffer = vec![0; sink.remaining().min(CHUNK)];
-        let (count, _) = self.at_position(offset, || {
-            rustix::io::retry_on_intr(|| rustix::io::read(&*self.descriptor, &mut buffer))
-        })?;
-        sink.put(&buffer[..count])
+        let mut done = 0;
+        while sink.remaining() > 0 {
+            let room = sink.remaining().min(CHUNK);
+            let step = self
+                .at_position(offset.saturating_add(done as u64), || {
+                    rustix::io::retry_on_intr(|| rustix::io::read(&*self.descriptor, &mut buffer[..room]))
+                })
+                .and_then(|(count, _)| Ok((count, sink.put(&buffer[..count])?)));
+            match step {
+                Ok((0, _)) => break,
+                Ok((_, taken)) => done += taken,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 
     fn write_regular(&self, source: &mut dyn DataSource, offset: u64) -> Result<Written, Errno> {
         let mut buffer = vec![0; source.remaining().min(CHUNK)];
-        let taken = source.take(&mut buffer)?;
-        let written = self.at_position(offset, || {
-            rustix::io::retry_on_intr(|| rustix::io::write(&*self.descriptor, &buffer[..taken]))
-        });
-        source.put_back(taken - written.map_or(0, |(count, _)| count));
-        written.map(|(count, end)| Written { count, end })
+        let mut done = Written { count: 0, end: offset };
+        while source.remaining() > 0 {
+            let step = source.take(&mut buffer).and_then(|taken| {
+                let written = self.at_position(done.end, || {
+                    rustix::io::retry_on_intr(|| rustix::io::write(&*self.descriptor, &buffer[..taken]))
+                });
+                source.put_back(taken - written.map_or(0, |(count, _)| count));
+                written
+            });
+            match step {
+                Ok((0, _)) => break,
+                Ok((count, end)) => done = Written { count: done.count + count, end },
+                Err(_) if done.count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 
     /// What can be done now; what cannot is armed, if anybody waits.

@@ -42,7 +42,7 @@ pub use parker::Parker;
 pub use process::{ProcessEnd, ProcessHandle, ProcessOptions};
 pub use restart::RestartBlock;
 pub use statistics::Statistics;
-pub use task::{TASK_COMM_LEN, Task, TaskState};
+pub use task::{NewTask, TASK_COMM_LEN, Task, TaskShared, TaskState};
 pub use thread_group::ThreadGroup;
 pub use tree::{INIT, PID_MAX, Process, TaskTree};
 pub use usage::CpuUsage;

@@ -90,6 +90,15 @@ impl Credentials {
         self.effective.has(capability)
     }
 
+    /// The identity that `access(2)` checks with: the real ids, and the capabilities that go with them.
+    pub fn for_access(&self) -> Self {
+        let mut real = Self { fsuid: self.uid, fsgid: self.gid, ..self.clone() };
+        if !self.securebits().contains(Securebits::SECBIT_NO_SETUID_FIXUP) {
+            real.effective = if self.uid == 0 { self.permitted } else { CapabilitySet::empty() };
+        }
+        real
+    }
+
     /// The identity in a program that is executed; `file` tells of its set-id bits where those count (`execve(2)`).
     pub fn after_exec(&self, file: Option<&Attributes>) -> Self {
         let mut new = self.clone();

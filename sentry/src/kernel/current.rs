@@ -97,7 +97,7 @@ impl CurrentTask {
     }
 
     /// The number of the call that the guest has made, and its arguments.
-    pub(super) fn system_call(&self) -> (u64, [u64; 6]) {
+    pub(crate) fn system_call(&self) -> (u64, [u64; 6]) {
         let registers = self.registers.get();
         let Registers { orig_rax, rdi, rsi, rdx, r10, r8, r9, .. } = registers;
         (orig_rax, [rdi, rsi, rdx, r10, r8, r9])

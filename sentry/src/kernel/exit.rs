@@ -210,7 +210,7 @@ impl Kernel {
         let reaped = exit_signal == Some(Signal::SIGCHLD) && task.actions().reaps_children();
         let ignored = reaped && task.actions().ignores(Signal::SIGCHLD);
         if let Some(signal) = exit_signal.filter(|_| !ignored) {
-            let info = end_info(signal, pid, child.group.end_uid(), status);
+            let info = child_info(signal, pid, child.group.end_uid(), status);
             // The parent can find out by waiting if a real-time exit signal is lost.
             let _lost = task.send_signal(info, Target::Process, Sender::Kernel);
         }
@@ -225,7 +225,7 @@ impl Kernel {
 }
 
 /// The `siginfo` of the end of a child.
-pub(super) fn end_info(signal: Signal, pid: i32, uid: u32, status: WaitStatus) -> SigInfo {
+pub fn child_info(signal: Signal, pid: i32, uid: u32, status: WaitStatus) -> SigInfo {
     let (code, value) = match status {
         WaitStatus::Exited(code) => (SigCode::CLD_EXITED, i32::from(code)),
         WaitStatus::Signaled { signal, core_dumped: true } => (SigCode::CLD_DUMPED, signal.raw()),

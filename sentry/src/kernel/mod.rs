@@ -36,6 +36,7 @@ pub use credentials::Credentials;
 pub use current::{CurrentTask, TaskEnd};
 pub use eventfd::{EventMode, Eventfd};
 pub use exec::Execution;
+pub use exit::child_info;
 pub use kernel::{Kernel, KernelOptions};
 pub use limits::{LimitPrivilege, Limits};
 pub use parker::Parker;

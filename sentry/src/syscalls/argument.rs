@@ -167,3 +167,5 @@ macro_rules! flags_argument {
 flags_argument!(lenient: bartizan_abi::OpenFlags);
 flags_argument!(lenient: bartizan_abi::ProtFlags, bartizan_abi::MapFlags, bartizan_abi::MremapFlags);
 flags_argument!(lenient: bartizan_abi::MsyncFlags, bartizan_abi::MlockFlags, bartizan_abi::MlockallFlags);
+flags_argument!(lenient: bartizan_abi::AtFlags, bartizan_abi::StatxMask);
+flags_argument!(strict: bartizan_abi::RenameFlags, bartizan_abi::AccessRequest, bartizan_abi::CloseRangeFlags);

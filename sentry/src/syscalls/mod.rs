@@ -4,11 +4,22 @@
 //! made from it: the types of a handler's parameters say how a register is decoded and how it is shown.
 
 mod argument;
+pub mod attributes;
 mod compatibility;
+mod descriptor;
+mod directory;
 mod dispatch;
-pub mod memory;
+mod exec;
+mod lock;
+mod memory;
+mod open;
+mod process;
+mod read_write;
+mod signal;
+mod stat;
 mod table;
 pub mod trace;
+mod wait;
 
 pub use argument::{Argument, IntoRegister, UserPath};
 pub use compatibility::compatibility_page;

@@ -181,6 +181,29 @@ impl CurrentTask {
         self.fs_context().with_walker(&credentials, Some(self), base, operation)
     }
 
+    /// As [`walk`](Self::walk), with the restrictions of `openat2(2)`.
+    ///
+    /// # Errors
+    /// `EBADF`, and those of `operation`.
+    pub fn walk_resolving<T, E: From<Errno>>(
+        &self,
+        fd: super::FdNumber,
+        path: &FsStr,
+        resolve: ResolveFlags,
+        operation: impl FnOnce(&Walker<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        // Confinement makes the directory the start of absolute paths too.
+        let confined = resolve.intersects(ResolveFlags::RESOLVE_BENEATH | ResolveFlags::RESOLVE_IN_ROOT);
+        let base = if confined && fd.0 != bartizan_abi::AT_FDCWD {
+            Some(self.fd_table().get_any(fd)?.path().clone())
+        } else {
+            self.base_of(fd, path)?
+        };
+        let credentials = self.credentials();
+        self.fs_context()
+            .with_walker(&credentials, Some(self), base, |walker| operation(&Walker { resolve, ..*walker }))
+    }
+
     /// The place that `path` leads to from `fd`, as `flags` (`AT_SYMLINK_NOFOLLOW`, `AT_SYMLINK_FOLLOW`, `AT_EMPTY_PATH`) say; `follow` is
     /// what is done without such flags.
     ///

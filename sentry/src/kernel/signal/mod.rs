@@ -7,6 +7,7 @@
 mod actions;
 mod deliver;
 mod frame;
+mod mask;
 mod queue;
 mod send;
 mod stop;

@@ -1,5 +1,6 @@
 //! Tasks and what they share: processes, signals, credentials, time.
 
+mod anonymous;
 mod clock;
 mod clone;
 mod credentials;
@@ -22,6 +23,7 @@ mod services;
 pub mod signal;
 mod statistics;
 mod task;
+mod temporary_mask;
 mod thread_group;
 pub mod timer;
 mod tree;
@@ -30,9 +32,10 @@ mod uts;
 mod wait;
 mod wait_queue;
 
+pub use anonymous::{AnonymousFiles, AnonymousKind};
 pub use clock::{WaitClock, deadline_after, host_time, realtime, timespec};
 pub use clone::CloneRequest;
-pub use credentials::Credentials;
+pub use credentials::{CapabilitySets, Credentials, MOST_GROUPS, UNCHANGED};
 pub use current::{CurrentTask, TaskEnd};
 pub use eventfd::{EventMode, Eventfd};
 pub use exec::Execution;

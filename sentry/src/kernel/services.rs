@@ -1,9 +1,9 @@
 //! What the kernel has one of: futexes, timers, names of the machine, and so on.
 
-use super::Kernel;
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
 use super::timer::Timers;
+use super::{AnonymousFiles, Kernel};
 
 /// The services of one kernel. Nothing here costs a thread or a system call before it is used.
 #[derive(Debug, Default)]
@@ -11,12 +11,34 @@ pub(super) struct Services {
     futexes: Futexes,
     timers: Timers,
     epoll_nesting: EpollNesting,
+    anonymous_files: AnonymousFiles,
 }
 
 impl Kernel {
     /// Who waits at which futex.
     pub fn futexes(&self) -> &Futexes {
         &self.services.futexes
+    }
+
+    /// Makes files without names.
+    pub fn anonymous_files(&self) -> &AnonymousFiles {
+        &self.services.anonymous_files
+    }
+
+    /// Whether task `tid` lives.
+    pub fn task_exists(&self, tid: i32) -> bool {
+        self.tree().task(tid).is_some()
+    }
+
+    /// User and system time of process `pid` so far, nanoseconds; `None` if there is no such process.
+    pub fn process_time(&self, pid: i32) -> Option<(u64, u64)> {
+        let tree = self.tree();
+        let process = tree.process(pid)?;
+        let ended = process.group.ended_time();
+        Some(process.tasks.iter().fold(ended, |(user, system), task| {
+            let (more_user, more_system) = task.usage().times();
+            (user.saturating_add(more_user), system.saturating_add(more_system))
+        }))
     }
 
     /// What happens later.

@@ -169,3 +169,7 @@ flags_argument!(lenient: bartizan_abi::ProtFlags, bartizan_abi::MapFlags, bartiz
 flags_argument!(lenient: bartizan_abi::MsyncFlags, bartizan_abi::MlockFlags, bartizan_abi::MlockallFlags);
 flags_argument!(lenient: bartizan_abi::AtFlags, bartizan_abi::StatxMask);
 flags_argument!(strict: bartizan_abi::RenameFlags, bartizan_abi::AccessRequest, bartizan_abi::CloseRangeFlags);
+flags_argument!(strict: bartizan_abi::PipeFlags, bartizan_abi::SpliceFlags, bartizan_abi::EpollCreateFlags);
+flags_argument!(strict: bartizan_abi::EventfdFlags, bartizan_abi::TimerfdFlags, bartizan_abi::TimerfdSetFlags);
+flags_argument!(strict: bartizan_abi::RandomFlags);
+flags_argument!(lenient: bartizan_abi::TimerFlags);

@@ -3,21 +3,33 @@
 //! A table line names a call, its handler and how complete it is. Dispatch, `--strace` and `docs/compat.md` are all
 //! made from it: the types of a handler's parameters say how a register is decoded and how it is shown.
 
+mod anonymous;
 mod argument;
 pub mod attributes;
 mod compatibility;
+mod credentials;
 mod descriptor;
 mod directory;
 mod dispatch;
+mod epoll;
+mod event;
 mod exec;
+mod futex;
+mod limits;
 mod lock;
 mod memory;
 mod open;
+mod pipe;
+mod poll;
 mod process;
 mod read_write;
+mod refused;
+mod restart;
 mod signal;
 mod stat;
+mod system;
 mod table;
+mod time;
 pub mod trace;
 mod wait;
 

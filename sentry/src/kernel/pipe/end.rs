@@ -82,7 +82,10 @@ impl FileOps for PipeEnd {
 
 impl Pipe {
     /// Reads what is there: `EAGAIN` if that is nothing but somebody may still write, zero if nobody can.
-    pub(super) fn read(&self, sink: &mut dyn DataSink) -> Result<usize, Errno> {
+    ///
+    /// # Errors
+    /// `EAGAIN`, `EFAULT`.
+    pub fn read(&self, sink: &mut dyn DataSink) -> Result<usize, Errno> {
         if sink.remaining() == 0 {
             return Ok(0);
         }
@@ -101,7 +104,10 @@ impl Pipe {
     }
 
     /// Writes what fits: `EAGAIN` if that is nothing, or not all of up to [`PIPE_BUF`] bytes; `EPIPE` if nobody can read.
-    pub(super) fn write(&self, source: &mut dyn DataSource, packets: bool) -> Result<usize, Errno> {
+    ///
+    /// # Errors
+    /// `EAGAIN`, `EPIPE`, `EFAULT`.
+    pub fn write(&self, source: &mut dyn DataSource, packets: bool) -> Result<usize, Errno> {
         let wanted = source.remaining();
         if wanted == 0 {
             return Ok(0);
@@ -156,6 +162,18 @@ impl Pipe {
             }
         }
         events
+    }
+
+    /// How many bytes can be read; zero if there will be none.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there are none but somebody may still write.
+    pub fn wait_for_data(&self) -> Result<usize, Errno> {
+        let state = self.state.lock();
+        match state.ring.len() {
+            0 if state.writers > 0 => Err(Errno::EAGAIN),
+            length => Ok(length),
+        }
     }
 
     /// How many bytes can be read.

@@ -1,0 +1,45 @@
+//! Signal masks for the time of one call: `ppoll`, `pselect6`, `epoll_pwait`.
+
+use bartizan_abi::{Errno, SigSet};
+
+use super::CurrentTask;
+use crate::{SysError, SysResult};
+
+impl CurrentTask {
+    /// Makes `call` with `mask` in place of the task's own, if there is one. If a signal interrupts the call, the mask stays until that
+    /// has been handled.
+    ///
+    /// # Errors
+    /// Those of `call`.
+    pub fn with_temporary_mask<T>(
+        &self,
+        mask: Option<SigSet>,
+        call: impl FnOnce() -> SysResult<T>,
+    ) -> SysResult<T> {
+        let Some(mask) = mask else { return call() };
+        self.with_signals(|task| {
+            task.saved_mask.get_or_insert(task.mask);
+            task.mask = mask.difference(SigSet::UNBLOCKABLE);
+        });
+        self.look_for_signals();
+        let result = call();
+        let interrupted = matches!(result, Err(SysError::Restart(_)) | Err(SysError::Errno(Errno::EINTR)));
+        if !interrupted {
+            self.with_signals(|task| {
+                if let Some(saved) = task.saved_mask.take() {
+                    task.mask = saved;
+                }
+            });
+            self.look_for_signals();
+        }
+        result
+    }
+
+    /// After a change of the mask: notes what has become deliverable.
+    fn look_for_signals(&self) {
+        let pending = self.group().signals().has_work(self.tid());
+        if pending {
+            self.set_work();
+        }
+    }
+}

@@ -8,6 +8,6 @@ pub mod dev;
 pub mod host;
 pub mod proc;
 mod pseudo;
-pub mod tmpfs;
 #[cfg(test)]
 mod tests;
+pub mod tmpfs;

@@ -6,15 +6,16 @@ use bartizan_abi::{Errno, OpenFlags};
 use bartizan_platform::mock::MockPlatform;
 use bartizan_sentry::kernel::signal::SignalActions;
 use bartizan_sentry::kernel::{
-    Credentials, Kernel, KernelOptions, Limits, NewTask, Process, TASK_COMM_LEN, Task, TaskShared, ThreadGroup,
+    Credentials, Kernel, KernelOptions, Limits, NewTask, Process, TASK_COMM_LEN, Task, TaskShared,
+    ThreadGroup,
 };
 use bartizan_sentry::mm::MemoryManager;
 use bartizan_sentry::vfs::{
-    DataSink, DeviceRegistry, DirectorySink, FdFlags, FdTable, File, FollowLast, FsContext, MountFlags,
+    DataSink, DeviceRegistry, DirectorySink, FdFlags, File, FollowLast, FsContext, MountFlags,
     MountNamespace, OpenHow, SliceSink, SliceSource, link_text,
 };
 
-use crate::{dev, proc, tmpfs};
+use crate::{dev, host, proc, tmpfs};
 
 const PID: i32 = 7;
 
@@ -178,7 +179,9 @@ fn files_about_the_sandbox_are_there() {
         sandbox.read("/proc/sys/kernel/random/boot_id")
     );
     assert_ne!(sandbox.read("/proc/sys/kernel/random/uuid"), sandbox.read("/proc/sys/kernel/random/uuid"));
-    for name in ["version", "stat", "uptime", "loadavg", "filesystems", "cmdline", "swaps", "devices", "cpuinfo"] {
+    for name in
+        ["version", "stat", "uptime", "loadavg", "filesystems", "cmdline", "swaps", "devices", "cpuinfo"]
+    {
         assert!(!sandbox.read(&format!("/proc/{name}")).unwrap().is_empty(), "{name}");
     }
     let hostname = sandbox.open("/proc/sys/kernel/hostname", OpenFlags::O_WRONLY).unwrap();
@@ -241,4 +244,23 @@ fn descriptors_are_links_to_what_is_open() {
     assert!(info.starts_with("pos:\t0\nflags:\t02000001\nmnt_id:\t"), "{info}");
     files.remove(bartizan_sentry::vfs::FdNumber(0)).unwrap();
     assert_eq!(sandbox.link("/proc/7/fd/0"), Err(Errno::ENOENT));
+}
+
+#[test]
+fn imported_pipe_is_opened_once_more_through_its_descriptor() {
+    let sandbox = Sandbox::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let imports = host::ImportedDescriptors::new(&sandbox.kernel).unwrap();
+    let file = imports.import(reader.into()).unwrap().into_file().unwrap();
+    assert_eq!(file.inode().kind(), bartizan_abi::FileType::Fifo);
+    sandbox.task.files().unwrap().add(Arc::clone(&file), FdFlags::empty(), 100).unwrap();
+    assert!(sandbox.link("/proc/7/fd/0").unwrap().starts_with("pipe:["));
+    let again = sandbox.open("/proc/7/fd/0", OpenFlags::O_RDONLY).unwrap();
+    std::io::Write::write_all(&mut writer, b"data").unwrap();
+    let mut data = [0; 10];
+    assert_eq!(again.ops().read(&again, &mut SliceSink::new(&mut data), 0), Ok(4));
+    assert_eq!(file.ops().read(&file, &mut SliceSink::new(&mut data), 0), Err(Errno::EAGAIN));
+    assert_eq!(sandbox.open("/proc/7/fd/0", OpenFlags::O_WRONLY).unwrap_err(), Errno::EACCES);
+    let directory = std::fs::File::open("/").unwrap();
+    assert_eq!(imports.import(directory.into()).unwrap_err(), Errno::EINVAL);
 }

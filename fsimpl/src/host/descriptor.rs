@@ -21,8 +21,9 @@ use rustix::fs::SeekFrom;
 use rustix::io::ReadWriteFlags;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::errno;
 use super::reactor::{Reactor, WatchKey};
-use super::{errno, terminal};
+use super::terminal::{self, JobControl};
 
 /// Bytes that are moved at a time.
 const CHUNK: usize = 64 << 10;
@@ -34,7 +35,8 @@ const CURRENT: u64 = u64::MAX;
 pub struct HostDescriptor {
     descriptor: Arc<OwnedFd>,
     kind: FileType,
-    terminal: bool,
+    /// Job control, if it is a terminal.
+    terminal: Option<Arc<JobControl>>,
     /// Whether the host takes `RWF_NOWAIT` for it, as far as is known.
     no_wait: AtomicBool,
     /// What was read from the host but could not be delivered.
@@ -47,10 +49,16 @@ pub struct HostDescriptor {
 }
 
 impl HostDescriptor {
-    /// A file for `descriptor`, which is of `kind`.
-    pub fn new(descriptor: Arc<OwnedFd>, kind: FileType, reactor: &Arc<Reactor>) -> Self {
+    /// A file for `descriptor`, which is of `kind`; `jobs` counts if that is a terminal.
+    pub fn new(
+        descriptor: Arc<OwnedFd>,
+        kind: FileType,
+        reactor: &Arc<Reactor>,
+        jobs: &Arc<JobControl>,
+    ) -> Self {
+        let terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(&*descriptor);
         Self {
-            terminal: kind == FileType::CharacterDevice && rustix::termios::isatty(&*descriptor),
+            terminal: terminal.then(|| Arc::clone(jobs)),
             descriptor,
             kind,
             no_wait: AtomicBool::new(true),
@@ -311,8 +319,8 @@ impl FileOps for HostDescriptor {
     }
 
     fn ioctl(&self, _file: &File, task: &CurrentTask, request: u32, argument: UserAddr) -> SysResult<u64> {
-        if self.terminal {
-            return terminal::ioctl(&self.descriptor, task, request, argument);
+        if let Some(jobs) = &self.terminal {
+            return terminal::ioctl(&self.descriptor, jobs, task, request, argument);
         }
         if request == bartizan_abi::ioctl::FIONREAD && self.kind != FileType::CharacterDevice {
             let count = rustix::io::ioctl_fionread(&*self.descriptor).map_err(errno)?;
@@ -356,7 +364,7 @@ mod tests {
     use super::*;
 
     fn file(descriptor: impl Into<OwnedFd>, kind: FileType) -> HostDescriptor {
-        HostDescriptor::new(Arc::new(descriptor.into()), kind, &Reactor::new().unwrap())
+        HostDescriptor::new(Arc::new(descriptor.into()), kind, &Reactor::new().unwrap(), &Arc::default())
     }
 
     fn read(file: &HostDescriptor, length: usize) -> Result<Vec<u8>, Errno> {

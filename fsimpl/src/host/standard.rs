@@ -6,18 +6,38 @@ use std::sync::Arc;
 use bartizan_abi::{DeviceNumber, Errno, FileType, FsMagic, OpenFlags};
 use bartizan_sentry::kernel::Kernel;
 use bartizan_sentry::vfs::{
-    Attributes, FileOps, Filesystem, FilesystemOps, FilesystemStatistics, Inode, InodeOps, OpenRequest,
+    Attributes, Dentry, File, FileOps, Filesystem, FilesystemOps, FilesystemRoot, FilesystemStatistics,
+    Inode, InodeOps, Mount, OpenRequest, Path,
 };
 
 use super::descriptor::{HostDescriptor, flags_of};
 use super::node::Found;
 use super::reactor::Reactor;
+use super::terminal::JobControl;
+
+impl Imported {
+    /// The open file description.
+    ///
+    /// # Errors
+    /// Never in practice: `ENOENT` if the inode were no inode.
+    pub fn into_file(self) -> Result<Arc<File>, Errno> {
+        let filesystem = Arc::clone(self.inode.filesystem());
+        let mount = Mount::detached(FilesystemRoot { filesystem, inode: Arc::clone(&self.inode) });
+        let dentry = Dentry::unnamed(None, self.name.into_bytes(), self.inode);
+        let path = Path::new(mount, dentry).ok_or(Errno::ENOENT)?;
+        let file = File::new(self.ops, path, self.flags);
+        *file.offset() = self.position;
+        Ok(file)
+    }
+}
 
 /// The file system of imported descriptors; it is never mounted.
 #[derive(Debug)]
 pub struct ImportedDescriptors {
     filesystem: Arc<Filesystem>,
     reactor: Arc<Reactor>,
+    /// All terminals that are imported are taken for one.
+    jobs: Arc<JobControl>,
 }
 
 /// A descriptor that was imported: what an open file description is made of.
@@ -41,14 +61,16 @@ impl ImportedDescriptors {
     /// # Errors
     /// `ENFILE` when the host has no descriptors left.
     pub fn new(kernel: &Arc<Kernel>) -> Result<Self, Errno> {
-        Self::with_device(kernel.allocate_device())
+        Ok(Self {
+            filesystem: Filesystem::new(kernel.allocate_device(), false, Box::new(ImportedFilesystem)),
+            reactor: Reactor::new()?,
+            jobs: Arc::default(),
+        })
     }
 
-    fn with_device(device: DeviceNumber) -> Result<Self, Errno> {
-        Ok(Self {
-            filesystem: Filesystem::new(device, false, Box::new(ImportedFilesystem)),
-            reactor: Reactor::new()?,
-        })
+    /// The process group that is in the foreground of the terminal, if one was set: who gets the signals of its keys.
+    pub fn foreground(&self) -> Option<i32> {
+        self.jobs.foreground()
     }
 
     /// Takes `descriptor` in. Its file description stays shared with whoever else has it, and its flags are not touched.
@@ -72,10 +94,14 @@ impl ImportedDescriptors {
             }
             _ => "host:[file]".into(),
         };
-        let node = ImportedInode { descriptor: Arc::clone(&descriptor), reactor: Arc::clone(&self.reactor) };
+        let node = ImportedInode {
+            descriptor: Arc::clone(&descriptor),
+            reactor: Arc::clone(&self.reactor),
+            jobs: Arc::clone(&self.jobs),
+        };
         let filesystem = Arc::clone(&self.filesystem);
         let inode = Inode::new(found.identity.inode, kind, filesystem, Box::new(node));
-        let ops = HostDescriptor::new(descriptor, kind, &self.reactor);
+        let ops = HostDescriptor::new(descriptor, kind, &self.reactor, &self.jobs);
         let position = ops.start_position();
         Ok(Imported { inode, ops: Box::new(ops), flags, position, name })
     }
@@ -100,11 +126,16 @@ impl FilesystemOps for ImportedFilesystem {
 struct ImportedInode {
     descriptor: Arc<OwnedFd>,
     reactor: Arc<Reactor>,
+    jobs: Arc<JobControl>,
 }
 
 impl InodeOps for ImportedInode {
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         Ok(Found::of_descriptor(&*self.descriptor)?.attributes)
+    }
+
+    fn opens_everything(&self) -> bool {
+        true
     }
 
     /// Opening it once more (`/dev/stdin`, `/proc/self/fd/0`) gives another description in the sandbox, but the same on the host.
@@ -113,6 +144,7 @@ impl InodeOps for ImportedInode {
         if (request.flags.readable() && !host.readable()) || (request.flags.writable() && !host.writable()) {
             return Err(Errno::EACCES);
         }
-        Ok(Box::new(HostDescriptor::new(Arc::clone(&self.descriptor), inode.kind(), &self.reactor)))
+        let descriptor = Arc::clone(&self.descriptor);
+        Ok(Box::new(HostDescriptor::new(descriptor, inode.kind(), &self.reactor, &self.jobs)))
     }
 }

@@ -1,9 +1,11 @@
 //! `ioctl_tty(2)` on a terminal of the host that was imported.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use bartizan_abi::ioctl::{
-    FIONREAD, TCFLSH, TCGETS, TCSBRK, TCSETS, TCSETSF, TCSETSW, TCXONC, TIOCGWINSZ, TIOCOUTQ, TIOCSWINSZ,
+    FIONREAD, TCFLSH, TCGETS, TCSBRK, TCSETS, TCSETSF, TCSETSW, TCXONC, TIOCGPGRP, TIOCGSID, TIOCGWINSZ,
+    TIOCNOTTY, TIOCOUTQ, TIOCSCTTY, TIOCSPGRP, TIOCSWINSZ,
 };
 use bartizan_abi::{Errno, Termios, Winsize};
 use bartizan_sentry::SysResult;
@@ -37,9 +39,67 @@ const SPECIAL_CODES: [SpecialCodeIndex; 17] = [
     SpecialCodeIndex::VEOL2,
 ];
 
-/// What `ioctl` does on the terminal behind `descriptor`. Job control is the sandbox's own and not asked of the host.
-pub fn ioctl(descriptor: &OwnedFd, task: &CurrentTask, request: u32, argument: UserAddr) -> SysResult<u64> {
+/// Job control on the host's terminal, as the sandbox sees it: the host knows nothing of its process groups.
+#[derive(Debug, Default)]
+pub struct JobControl {
+    /// The process group in the foreground; zero before anybody has set one.
+    foreground: AtomicI32,
+}
+
+impl JobControl {
+    /// The process group in the foreground, if one was set.
+    pub fn foreground(&self) -> Option<i32> {
+        match self.foreground.load(Ordering::Relaxed) {
+            0 => None,
+            group => Some(group),
+        }
+    }
+
+    /// `TIOCGPGRP`: as long as nobody has set one, the caller's own group is in the foreground.
+    fn get(&self, task: &CurrentTask) -> Result<i32, Errno> {
+        if let Some(group) = self.foreground() {
+            return Ok(group);
+        }
+        let tree = task.kernel().tree();
+        tree.process(task.pid()).map(|process| process.process_group).ok_or(Errno::ESRCH)
+    }
+
+    /// `TIOCSPGRP`: `group` has to be one of the caller's session.
+    fn set(&self, task: &CurrentTask, group: i32) -> Result<(), Errno> {
+        if group <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        {
+            let tree = task.kernel().tree();
+            let session = tree.process(task.pid()).map(|process| process.session).ok_or(Errno::ESRCH)?;
+            if !tree.group_in_session(group, session) {
+                return Err(Errno::EPERM);
+            }
+        }
+        self.foreground.store(group, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The session of the caller, whose controlling terminal this is.
+fn session(task: &CurrentTask) -> Result<i32, Errno> {
+    task.kernel().tree().process(task.pid()).map(|process| process.session).ok_or(Errno::ESRCH)
+}
+
+/// What `ioctl` does on the terminal behind `descriptor`.
+pub fn ioctl(
+    descriptor: &OwnedFd,
+    jobs: &JobControl,
+    task: &CurrentTask,
+    request: u32,
+    argument: UserAddr,
+) -> SysResult<u64> {
     match request {
+        TIOCGPGRP => task.write_value(UserPtr::new(argument), &jobs.get(task)?)?,
+        TIOCSPGRP => jobs.set(task, task.read_value(UserPtr::new(argument))?)?,
+        TIOCGSID => task.write_value(UserPtr::new(argument), &session(task)?)?,
+        // It is the controlling terminal of whoever has it, for as long as the host lets it.
+        TIOCSCTTY | TIOCNOTTY => {}
         TCGETS => task.write_value(UserPtr::new(argument), &get(descriptor)?)?,
         TCSETS => set(descriptor, OptionalActions::Now, &task.read_value(UserPtr::new(argument))?)?,
         TCSETSW => set(descriptor, OptionalActions::Drain, &task.read_value(UserPtr::new(argument))?)?,

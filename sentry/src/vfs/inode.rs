@@ -106,7 +106,13 @@ pub trait InodeOps: Send + Sync + Debug + Any {
         Err(Errno::EPERM)
     }
 
-    /// Opens a regular file, directory or device. FIFOs, sockets and device numbers are handled by the VFS.
+    /// Whether [`open`](Self::open) opens FIFOs and devices too: they are not the VFS's own objects (a pipe of the host).
+    fn opens_everything(&self) -> bool {
+        false
+    }
+
+    /// Opens a regular file or directory. FIFOs, sockets and device numbers are handled by the VFS, unless the inode
+    /// [opens everything](Self::opens_everything).
     fn open(&self, inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno>;
 
     /// The entry `name`; `ENOENT` if there is none.

@@ -162,6 +162,11 @@ fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult
     let flags = flags & KEPT;
     let request = OpenRequest { flags, credentials: walker.credentials, task: walker.task, path };
     let ops = match inode.kind() {
+        FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice
+            if inode.ops().opens_everything() =>
+        {
+            inode.ops().open(inode, &request)?
+        }
         FileType::Fifo => match walker.task {
             Some(task) => inode.extra().pipe().open(task, flags)?,
             None => return Err(Errno::ENXIO.into()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, OpenFlags};
+use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, OpenFlags};
 use bartizan_platform::mock::MockPlatform;
 use bartizan_sentry::kernel::signal::SignalActions;
 use bartizan_sentry::kernel::{
@@ -12,7 +12,7 @@ use bartizan_sentry::kernel::{
 use bartizan_sentry::mm::MemoryManager;
 use bartizan_sentry::vfs::{
     DataSink, DeviceRegistry, DirectorySink, FdFlags, File, FollowLast, FsContext, MountFlags,
-    MountNamespace, OpenHow, SliceSink, SliceSource, link_text,
+    MountNamespace, NewNode, OpenHow, Path, SliceSink, SliceSource, link_text,
 };
 
 use crate::{dev, host, proc, tmpfs};
@@ -37,20 +37,13 @@ impl Sandbox {
         let kernel = Kernel::new(options).unwrap();
         let devices = DeviceRegistry::default();
         dev::register(&devices, kernel.memory(), None);
-        let tmpfs = || tmpfs::new(&kernel, &tmpfs::Options::default()).unwrap();
-        let namespace = MountNamespace::new(tmpfs(), b"", MountFlags::empty(), Arc::new(devices));
+        let unlimited = tmpfs::Options { inodes: Some(0), ..tmpfs::Options::default() };
+        let root = tmpfs::new(&kernel, &unlimited).unwrap();
+        let namespace = MountNamespace::new(root, b"", MountFlags::empty(), Arc::new(devices));
         let fs = FsContext::new(Arc::clone(&namespace)).unwrap();
         for name in ["dev", "proc"] {
             let root = fs.root();
-            let node = bartizan_sentry::vfs::NewNode {
-                kind: bartizan_abi::FileType::Directory,
-                mode: bartizan_abi::FileMode::new(0o755),
-                uid: 0,
-                gid: 0,
-                device: bartizan_abi::DeviceNumber::NONE,
-                now: bartizan_sentry::kernel::realtime(),
-            };
-            root.inode().ops().make_directory(root.inode(), name.as_bytes(), &node).unwrap();
+            root.inode().ops().make_directory(root.inode(), name.as_bytes(), &directory()).unwrap();
         }
         let root = Credentials::root();
         let place = |path: &str| fs.resolve(&root, path.as_bytes(), FollowLast::Yes).unwrap();
@@ -93,10 +86,22 @@ impl Sandbox {
     }
 }
 
+/// A new directory of root's.
+fn directory() -> NewNode {
+    NewNode {
+        kind: FileType::Directory,
+        mode: FileMode::new(0o755),
+        uid: 0,
+        gid: 0,
+        device: DeviceNumber::NONE,
+        now: bartizan_sentry::kernel::realtime(),
+    }
+}
+
 struct Names(Vec<String>);
 
 impl DirectorySink for Names {
-    fn entry(&mut self, name: &[u8], _inode: u64, _kind: bartizan_abi::FileType, _next: u64) -> bool {
+    fn entry(&mut self, name: &[u8], _inode: u64, _kind: FileType, _next: u64) -> bool {
         self.0.push(String::from_utf8_lossy(name).into_owned());
         true
     }
@@ -204,7 +209,7 @@ fn files_of_a_process_tell_about_it_until_it_is_gone() {
     let mounts = sandbox.read("/proc/7/mounts").unwrap();
     assert_eq!(
         mounts,
-        "tmpfs / tmpfs rw,inode64 0 0\n\
+        "tmpfs / tmpfs rw,nr_inodes=0,inode64 0 0\n\
          devtmpfs /dev devtmpfs rw,nosuid,relatime,inode64 0 0\n\
          proc /proc proc rw,noexec 0 0\n"
     );
@@ -213,7 +218,7 @@ fn files_of_a_process_tell_about_it_until_it_is_gone() {
     for name in sandbox.list("/proc/7").iter().skip(2) {
         let path = format!("/proc/7/{name}");
         let kind = sandbox.fs.resolve(&Credentials::root(), path.as_bytes(), FollowLast::No).unwrap();
-        if kind.inode().kind() == bartizan_abi::FileType::Regular {
+        if kind.inode().kind() == FileType::Regular {
             sandbox.read(&path).unwrap();
         }
     }
@@ -252,7 +257,7 @@ fn imported_pipe_is_opened_once_more_through_its_descriptor() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let imports = host::ImportedDescriptors::new(&sandbox.kernel).unwrap();
     let file = imports.import(reader.into()).unwrap().into_file().unwrap();
-    assert_eq!(file.inode().kind(), bartizan_abi::FileType::Fifo);
+    assert_eq!(file.inode().kind(), FileType::Fifo);
     sandbox.task.files().unwrap().add(Arc::clone(&file), FdFlags::empty(), 100).unwrap();
     assert!(sandbox.link("/proc/7/fd/0").unwrap().starts_with("pipe:["));
     let again = sandbox.open("/proc/7/fd/0", OpenFlags::O_RDONLY).unwrap();
@@ -263,4 +268,17 @@ fn imported_pipe_is_opened_once_more_through_its_descriptor() {
     assert_eq!(sandbox.open("/proc/7/fd/0", OpenFlags::O_WRONLY).unwrap_err(), Errno::EACCES);
     let directory = std::fs::File::open("/").unwrap();
     assert_eq!(imports.import(directory.into()).unwrap_err(), Errno::EINVAL);
+}
+
+#[test]
+fn path_of_any_depth_is_let_go_of_without_recursion() {
+    let sandbox = Sandbox::new();
+    let mut here = sandbox.fs.root();
+    for _ in 0..100_000 {
+        let inode = here.inode().ops().make_directory(here.inode(), b"d", &directory()).unwrap();
+        let dentry = sandbox.fs.namespace().cache().add(&here.dentry, b"d", Some(inode));
+        here = Path::new(here.mount, dentry).unwrap();
+    }
+    drop(here);
+    sandbox.fs.namespace().cache().clear();
 }

@@ -130,6 +130,16 @@ impl Dentry {
     }
 }
 
+/// A tree may be as deep as a guest likes, so a chain of parents is let go of one by one rather than by recursion.
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        let mut above = self.place.get_mut().parent.take();
+        while let Some(mut dentry) = above.and_then(Arc::into_inner) {
+            above = dentry.place.get_mut().parent.take();
+        }
+    }
+}
+
 /// Keeps recently made dentries, and orders renames.
 #[derive(Debug)]
 pub struct DentryCache {

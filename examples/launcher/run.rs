@@ -1,0 +1,115 @@
+//! `launcher do`.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use bartizan::{Command, Error, Mount, Result, Sandbox, Stdio};
+
+use crate::LAUNCHER_FAILED;
+use crate::arguments::{DoOptions, variable};
+
+/// The program is there but cannot be run.
+const NOT_RUNNABLE: i32 = 126;
+/// There is no such program.
+const NOT_FOUND: i32 = 127;
+/// The time was up, as `timeout(1)` has it.
+const TIMED_OUT: i32 = 124;
+
+/// What is passed on of the host's environment unless it is set by `--env`.
+const PASSED_ON: [&str; 5] = ["PATH", "TERM", "LANG", "LC_ALL", "HOME"];
+
+/// Runs the program and returns the launcher's exit code.
+pub fn run(options: DoOptions) -> i32 {
+    match try_run(options) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("launcher: {error}");
+            match error {
+                Error::ProgramNotFound(_) => NOT_FOUND,
+                Error::ProgramNotRunnable { .. } => NOT_RUNNABLE,
+                Error::TimedOut(_) => TIMED_OUT,
+                _ => LAUNCHER_FAILED,
+            }
+        }
+    }
+}
+
+fn try_run(options: DoOptions) -> Result<i32> {
+    let sandbox = build(&options)?;
+    if options.verbose {
+        eprintln!("launcher: platform {}, root {}", sandbox.platform(), options.rootfs.display());
+    }
+    let mut process = command(&sandbox, &options).spawn()?;
+    let status = match options.timeout {
+        Some(limit) => process.wait_timeout(limit)?,
+        None => process.wait()?,
+    };
+    if options.verbose {
+        eprintln!("launcher: {status}");
+        for (name, count) in sandbox.unimplemented_calls() {
+            eprintln!("launcher: {name} is not implemented and was called {count} times");
+        }
+    }
+    Ok(status.shell_code())
+}
+
+/// The sandbox that the options describe.
+fn build(options: &DoOptions) -> Result<Sandbox> {
+    let mut builder = Sandbox::builder()
+        .platform(options.platform)
+        .hostname(&options.hostname)
+        .root(Mount::host_directory(&options.rootfs))
+        .mount("/tmp", Mount::tmpfs().with_options("mode=1777"))
+        .mount("/run", Mount::tmpfs().with_options("mode=755"))
+        .mount("/dev/shm", Mount::tmpfs().with_options("mode=1777"));
+    if let Some(limit) = options.memory {
+        builder = builder.memory_limit(limit);
+    }
+    for target in &options.tmpfs {
+        builder = builder.mount(target.as_bytes(), Mount::tmpfs());
+    }
+    for bind in &options.bind {
+        let mount = Mount::host_directory(&bind.source);
+        builder = builder.mount(&bind.target, if bind.read_only { mount } else { mount.writable() });
+    }
+    if let Some(file) = &options.strace {
+        let sink: Box<dyn Write + Send> = match file {
+            Some(path) => Box::new(
+                File::create(path)
+                    .map_err(|source| Error::Stream { stream: "trace file (option --strace)", source })?,
+            ),
+            None => Box::new(std::io::stderr()),
+        };
+        builder = builder.strace(sink);
+    }
+    builder.build()
+}
+
+/// The program that the options describe.
+fn command<'a>(sandbox: &'a Sandbox, options: &DoOptions) -> Command<'a> {
+    let mut words = options.command.iter().map(|word| word.as_bytes());
+    let program = words.next().unwrap_or_default();
+    let mut command = sandbox
+        .command(program)
+        .args(words)
+        .user(options.user)
+        .current_dir(directory(options))
+        .stdin(Stdio::Inherit)
+        .stdout(Stdio::Inherit)
+        .stderr(Stdio::Inherit);
+    for name in PASSED_ON {
+        if let Some(value) = std::env::var_os(name) {
+            command = command.env(name, value.into_vec());
+        }
+    }
+    for (name, value) in options.env.iter().filter_map(variable) {
+        command = command.env(name, value);
+    }
+    command
+}
+
+/// Where the program starts: where it was asked to, else `/`.
+fn directory(options: &DoOptions) -> &[u8] {
+    options.cwd.as_ref().map_or(b"/", |directory| directory.as_bytes())
+}

@@ -1,0 +1,149 @@
+//! Building a sandbox.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use bartizan_fsimpl::host::ImportedDescriptors;
+use bartizan_fsimpl::{dev, proc, tmpfs};
+use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions};
+use bartizan_sentry::syscalls::trace::Tracer;
+use bartizan_sentry::vfs::{DeviceRegistry, FsContext, MountFlags, MountNamespace};
+
+use crate::mount::{Mount, SMALLEST_MEMORY};
+use crate::sandbox::Sandbox;
+use crate::{Error, PlatformKind, Result, platforms};
+
+/// Describes a sandbox; see [`Sandbox::builder`].
+#[derive(Debug, Default)]
+pub struct SandboxBuilder {
+    platform: PlatformKind,
+    root: Option<Mount>,
+    mounts: Vec<(Vec<u8>, Mount)>,
+    hostname: Option<Vec<u8>>,
+    memory_limit: Option<u64>,
+    strace: Option<Sink>,
+}
+
+/// Where system calls are traced to.
+struct Sink(Box<dyn Write + Send>);
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Sink")
+    }
+}
+
+impl SandboxBuilder {
+    /// How guest code is run; the fastest way that works here by default.
+    #[must_use]
+    pub fn platform(mut self, platform: PlatformKind) -> Self {
+        self.platform = platform;
+        self
+    }
+
+    /// What is mounted at `/`; an empty tmpfs by default. `/proc` and `/dev` are always mounted over it.
+    #[must_use]
+    pub fn root(mut self, root: Mount) -> Self {
+        self.root = Some(root);
+        self
+    }
+
+    /// Mounts `mount` at `target`, a path in the sandbox, after all that were given before. Where nothing is there yet, a directory is made if
+    /// the file system around it can be changed.
+    #[must_use]
+    pub fn mount(mut self, target: impl AsRef<[u8]>, mount: Mount) -> Self {
+        self.mounts.push((target.as_ref().to_vec(), mount));
+        self
+    }
+
+    /// The host name that guests see; `bartizan` by default. What is longer than 64 bytes is cut.
+    #[must_use]
+    pub fn hostname(mut self, name: impl AsRef<[u8]>) -> Self {
+        self.hostname = Some(name.as_ref().to_vec());
+        self
+    }
+
+    /// The most memory that programs, their files in tmpfs and pipes may use, bytes; three quarters of the host's by default. Beyond it programs
+    /// get `ENOMEM`, or are killed by the sandbox.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Writes a line for each system call to `sink`, in the format of `strace -f`.
+    #[must_use]
+    pub fn strace(mut self, sink: Box<dyn Write + Send>) -> Self {
+        self.strace = Some(Sink(sink));
+        self
+    }
+
+    /// Makes the sandbox. No program runs in it yet.
+    ///
+    /// # Errors
+    /// When the platform does not work here, a host directory cannot be served, or a mount cannot be placed.
+    pub fn build(self) -> Result<Sandbox> {
+        let platform = platforms::create(self.platform)?;
+        let memory_limit = self.memory_limit.unwrap_or_else(default_memory_limit).max(SMALLEST_MEMORY);
+        let kernel = Kernel::new(KernelOptions {
+            platform,
+            memory_limit,
+            hostname: self.hostname.unwrap_or_else(|| b"bartizan".to_vec()),
+            tracer: self.strace.map(|Sink(sink)| Tracer::new(sink)),
+        })
+        .map_err(|source| Error::Setup { what: "memory", source })?;
+        let fs = file_tree(&kernel, self.root.unwrap_or_else(Mount::tmpfs), self.mounts)?;
+        let imported = ImportedDescriptors::new(&kernel)
+            .map_err(|errno| Error::Setup { what: "standard streams", source: errno.into() })?;
+        Ok(Sandbox::new(kernel, fs, imported))
+    }
+}
+
+/// Three quarters of the host's memory.
+fn default_memory_limit() -> u64 {
+    let system = rustix::system::sysinfo();
+    let total = u64::from(system.totalram) * u64::from(system.mem_unit);
+    total / 4 * 3
+}
+
+/// The mount namespace of the sandbox, as a context at its root.
+fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -> Result<Arc<FsContext>> {
+    let devices = Arc::new(DeviceRegistry::default());
+    dev::register(&devices, kernel.memory(), None);
+    let (source, flags) = (root.source(), root.flags());
+    let namespace = MountNamespace::new(root.make(kernel, b"/")?, &source, flags, devices);
+    let fs = FsContext::new(namespace)
+        .ok_or_else(|| Error::Mount { target: "/".to_owned(), errno: bartizan_abi::Errno::ENOENT })?;
+    let standard =
+        [(b"/proc".to_vec(), Mount::custom(proc::new)), (b"/dev".to_vec(), Mount::custom(devtmpfs))];
+    for (target, mount) in standard.into_iter().chain(mounts) {
+        place(kernel, &fs, &target, mount)?;
+    }
+    Ok(fs)
+}
+
+/// `/dev`, with what every program expects in it.
+fn devtmpfs(
+    kernel: &Arc<Kernel>,
+) -> std::result::Result<bartizan_sentry::vfs::FilesystemRoot, bartizan_abi::Errno> {
+    let options = tmpfs::Options::parse(b"mode=755", kernel.memory().limit())?;
+    let root = tmpfs::new_named(kernel, "devtmpfs", &options)?;
+    dev::populate(&root.inode)?;
+    Ok(root)
+}
+
+/// Mounts `mount` at `target`.
+fn place(kernel: &Arc<Kernel>, fs: &FsContext, target: &[u8], mount: Mount) -> Result<()> {
+    let refused = |errno| Error::Mount { target: String::from_utf8_lossy(target).into_owned(), errno };
+    let credentials = Credentials::root();
+    let found = crate::files::make_directories(fs, &credentials, target).map_err(refused)?;
+    let (source, flags) = (mount.source(), mount.flags());
+    let root = mount.make(kernel, target)?;
+    fs.namespace().mount(&found, root, &source, flags).map_err(refused)?;
+    Ok(())
+}
+
+/// Flags of a mount that forbids changes, or of one that does not.
+pub(crate) fn mount_flags(read_only: bool) -> MountFlags {
+    if read_only { MountFlags::READ_ONLY | MountFlags::RELATIME } else { MountFlags::RELATIME }
+}

@@ -1,0 +1,58 @@
+//! Choosing how guest code is run.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bartizan_platform::Platform;
+use bartizan_platform::ptrace::PtracePlatform;
+use bartizan_platform::systrap::SystrapPlatform;
+
+use crate::{Error, Result};
+
+/// How guest code is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PlatformKind {
+    /// The fastest that works here.
+    #[default]
+    Auto,
+    /// By `ptrace(2)`: works on any Linux.
+    Ptrace,
+    /// By seccomp's notifications: fast, and needs Linux 6.9.
+    Systrap,
+}
+
+/// What users can ask for by name.
+const CHOICES: &str = "auto, ptrace, systrap";
+
+impl FromStr for PlatformKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "ptrace" => Ok(Self::Ptrace),
+            "systrap" => Ok(Self::Systrap),
+            name => Err(Error::UnknownPlatform { name: name.to_owned(), choices: CHOICES }),
+        }
+    }
+}
+
+impl fmt::Display for PlatformKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Ptrace => "ptrace",
+            Self::Systrap => "systrap",
+        })
+    }
+}
+
+/// Makes the platform for one sandbox.
+pub(crate) fn create(kind: PlatformKind) -> Result<Arc<dyn Platform>> {
+    match kind {
+        PlatformKind::Auto | PlatformKind::Ptrace => Ok(PtracePlatform::new()?),
+        PlatformKind::Systrap => Ok(SystrapPlatform::new()?),
+    }
+}

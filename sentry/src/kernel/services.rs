@@ -1,9 +1,12 @@
 //! What the kernel has one of: futexes, timers, names of the machine, and so on.
 
+use std::sync::{Arc, OnceLock};
+
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
 use super::timer::Timers;
 use super::{AnonymousFiles, Kernel};
+use crate::vfs::{FilesystemRoot, Mount};
 
 /// The services of one kernel. Nothing here costs a thread or a system call before it is used.
 #[derive(Debug, Default)]
@@ -12,6 +15,7 @@ pub(super) struct Services {
     timers: Timers,
     epoll_nesting: EpollNesting,
     anonymous_files: AnonymousFiles,
+    memory_files: OnceLock<Arc<Mount>>,
 }
 
 impl Kernel {
@@ -23,6 +27,17 @@ impl Kernel {
     /// Makes files without names.
     pub fn anonymous_files(&self) -> &AnonymousFiles {
         &self.services.anonymous_files
+    }
+
+    /// Where files of `memfd_create(2)` are made; the call is missing before it is [set](Self::set_memory_files).
+    pub fn memory_files(&self) -> Option<&Arc<Mount>> {
+        self.services.memory_files.get()
+    }
+
+    /// Says where files of `memfd_create(2)` are made: in a file system that has [sealable](crate::vfs::InodeOps::create_sealable) ones.
+    /// The first one counts.
+    pub fn set_memory_files(&self, root: FilesystemRoot) {
+        let _first_counts = self.services.memory_files.set(Mount::detached(root));
     }
 
     /// Whether task `tid` lives.

@@ -12,9 +12,9 @@ impl UtsNames {
     /// What `uname(2)` calls the system.
     pub const SYSNAME: &str = "Linux";
     /// The release of Linux whose behaviour guests get.
-    pub const RELEASE: &str = "6.12.0-bartizan";
+    pub const RELEASE: &str = "6.18.0";
     /// How this kernel was built.
-    pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC";
+    pub const VERSION: &str = "#1 SMP Bartizan";
 
     /// The longest name, bytes.
     pub const NAME_MAX: usize = 64;

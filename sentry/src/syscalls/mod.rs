@@ -17,6 +17,7 @@ mod exec;
 mod futex;
 mod limits;
 mod lock;
+mod memfd;
 mod memory;
 mod open;
 mod pipe;

@@ -12,10 +12,6 @@ use crate::SysResult;
 use crate::kernel::{CurrentTask, UtsNames};
 use crate::mm::{UserAddr, UserPtr};
 
-/// The release that guests see: a version of Linux whose calls are known here.
-pub const RELEASE: &str = "6.18.0";
-/// How and when the kernel was built, as guests see it.
-pub const VERSION: &str = "#1 SMP Bartizan";
 /// Bytes of random data that are fetched at once.
 const RANDOM_CHUNK: usize = 256;
 /// Bytes of the log's buffer, which is always empty.
@@ -32,10 +28,10 @@ fn field(text: &[u8]) -> [u8; UTS_FIELD_LENGTH] {
 pub fn uname(task: &CurrentTask, pointer: UserPtr<UtsName>) -> SysResult<()> {
     let names = task.kernel().uts();
     let answer = UtsName {
-        sysname: field(b"Linux"),
+        sysname: field(UtsNames::SYSNAME.as_bytes()),
         nodename: field(&names.hostname()),
-        release: field(RELEASE.as_bytes()),
-        version: field(VERSION.as_bytes()),
+        release: field(UtsNames::RELEASE.as_bytes()),
+        version: field(UtsNames::VERSION.as_bytes()),
         machine: field(b"x86_64"),
         domainname: field(&names.domainname()),
     };

@@ -4,8 +4,8 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, credentials, descriptor, directory, epoll, event, exec, futex, limits, memory, open, pipe,
-    poll, process, read_write, refused, restart, signal, stat, system, time, wait,
+    attributes, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory, open,
+    pipe, poll, process, read_write, refused, restart, signal, stat, system, time, wait,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -273,6 +273,7 @@ syscalls! {
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     renameat2 => directory::renameat2, Partial("no RENAME_WHITEOUT");
     getrandom => system::getrandom, Full;
+    memfd_create => memfd::memfd_create, Partial("no huge pages");
     kexec_file_load => refused::not_permitted, Refused("EPERM: the machine is not the sandbox's");
     bpf => refused::not_built, Refused("ENOSYS: as without CONFIG_BPF_SYSCALL");
     execveat => exec::execveat, Partial("file capabilities are not looked at");

@@ -109,7 +109,10 @@ fn default_memory_limit() -> u64 {
 /// The mount namespace of the sandbox, as a context at its root.
 fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -> Result<Arc<FsContext>> {
     let devices = Arc::new(DeviceRegistry::default());
-    dev::register(&devices, kernel.memory(), None);
+    dev::register(&devices, kernel.memory());
+    let memory_files = tmpfs::new(kernel, &tmpfs::Options::default())
+        .map_err(|errno| Error::Setup { what: "files in memory", source: errno.into() })?;
+    kernel.set_memory_files(memory_files);
     let (source, flags) = (root.source(), root.flags());
     let namespace = MountNamespace::new(root.make(kernel, b"/")?, &source, flags, devices);
     let fs = FsContext::new(namespace)

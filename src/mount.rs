@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bartizan_abi::Errno;
 use bartizan_fsimpl::{host, tmpfs};
@@ -14,6 +15,9 @@ use crate::{Error, Result};
 
 /// The least memory that a sandbox is made with, bytes.
 pub(crate) const SMALLEST_MEMORY: u64 = 1 << 20;
+
+/// For how long names in a writable host directory are believed.
+const FRESHNESS: Duration = Duration::from_secs(1);
 
 /// A file system to be mounted by [`SandboxBuilder`](crate::SandboxBuilder).
 pub struct Mount {
@@ -90,7 +94,8 @@ impl Mount {
         match &self.kind {
             Kind::HostDirectory(_) => b"host".to_vec(),
             Kind::Tmpfs => b"tmpfs".to_vec(),
-            Kind::Custom(_) => b"none".to_vec(),
+            // The type of the file system is shown instead.
+            Kind::Custom(_) => Vec::new(),
         }
     }
 
@@ -104,7 +109,11 @@ impl Mount {
         let refused = |errno| Error::Mount { target: String::from_utf8_lossy(target).into_owned(), errno };
         match self.kind {
             Kind::HostDirectory(path) => {
-                let options = host::Options { writable: !self.read_only, ..host::Options::default() };
+                let writable = !self.read_only;
+                // What is shared with the host for writing is likely to be changed there too.
+                let coherence =
+                    if writable { host::Coherence::Within(FRESHNESS) } else { host::Coherence::Stable };
+                let options = host::Options { writable, coherence, ..host::Options::default() };
                 host::new(kernel, &path, &options)
                     .map_err(|errno| Error::HostDirectory { path, source: errno.into() })
             }

@@ -5,11 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bartizan_abi::{Errno, OpenFlags};
+use bartizan_fsimpl::dev;
 use bartizan_sentry::kernel::{Credentials, Limits, ProcessOptions};
 use bartizan_sentry::loader::Arguments;
-use bartizan_sentry::vfs::{
-    Dentry, FdFlags, FdTable, File, FilesystemRoot, FollowLast, FsContext, Mount, NR_OPEN, OpenHow, Path,
-};
+use bartizan_sentry::vfs::{FdFlags, FdTable, File, FollowLast, FsContext, NR_OPEN, OpenHow};
 
 use crate::command::{Command, Process, Stdio};
 use crate::{Error, Result, Sandbox};
@@ -152,14 +151,11 @@ fn open_null(fs: &FsContext, number: usize) -> io::Result<Arc<File>> {
     Ok(fs.open(&Credentials::root(), b"/dev/null", OpenHow::existing(flags))?)
 }
 
-/// A descriptor of the host as a file of the sandbox.
+/// A descriptor of the host as a file of the sandbox. A terminal becomes its `/dev/tty`.
 fn import(sandbox: &Sandbox, descriptor: OwnedFd) -> io::Result<Arc<File>> {
     let imported = sandbox.imported().import(descriptor)?;
-    let filesystem = Arc::clone(imported.inode.filesystem());
-    let dentry = Dentry::unnamed(None, imported.name.into_bytes(), Arc::clone(&imported.inode));
-    let mount = Mount::detached(FilesystemRoot { filesystem, inode: imported.inode });
-    let path = Path::new(mount, dentry).ok_or(io::ErrorKind::NotFound)?;
-    let file = File::new(imported.ops, path, imported.flags);
-    *file.offset() = imported.position;
-    Ok(file)
+    if imported.is_terminal {
+        dev::set_terminal(sandbox.fs().namespace().devices(), &imported.inode);
+    }
+    Ok(imported.into_file()?)
 }

@@ -36,7 +36,7 @@ impl Sandbox {
         };
         let kernel = Kernel::new(options).unwrap();
         let devices = DeviceRegistry::default();
-        dev::register(&devices, kernel.memory(), None);
+        dev::register(&devices, kernel.memory());
         let unlimited = tmpfs::Options { inodes: Some(0), ..tmpfs::Options::default() };
         let root = tmpfs::new(&kernel, &unlimited).unwrap();
         let namespace = MountNamespace::new(root, b"", MountFlags::empty(), Arc::new(devices));

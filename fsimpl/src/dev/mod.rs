@@ -56,18 +56,25 @@ const LINKS: [(&str, &str); 4] = [
 /// Directories in `/dev`, with their permissions: places for mounts.
 const DIRECTORIES: [(&str, u32); 3] = [("shm", 0o1777), ("pts", 0o755), ("mqueue", 0o1777)];
 
-/// Makes the devices known to `registry`. Mappings of `/dev/zero` take pages of `memory`; `terminal` is the inode of the
-/// host's terminal, if one was imported.
-pub fn register(registry: &DeviceRegistry, memory: &Arc<MemoryFile>, terminal: Option<Arc<Inode>>) {
+/// Makes the devices known to `registry`. Mappings of `/dev/zero` take pages of `memory`. There is no terminal before one is
+/// [set](set_terminal).
+pub fn register(registry: &DeviceRegistry, memory: &Arc<MemoryFile>) {
     let add = |number, driver| registry.register(FileType::CharacterDevice, number, driver);
     add(NULL, Arc::new(Simple(|| Box::new(null::Null))));
     add(ZERO, Arc::new(ZeroDriver { memory: Arc::clone(memory) }));
     add(FULL, Arc::new(Simple(|| Box::new(full::Full))));
     add(RANDOM, Arc::new(Simple(|| Box::new(random::Random))));
     add(URANDOM, Arc::new(Simple(|| Box::new(random::Random))));
-    let terminal: Arc<dyn DeviceOps> = Arc::new(TerminalDriver { terminal });
-    add(TTY, Arc::clone(&terminal));
-    add(CONSOLE, terminal);
+    add(TTY, Arc::new(TerminalDriver { terminal: None }));
+    add(CONSOLE, Arc::new(TerminalDriver { terminal: None }));
+}
+
+/// Makes `terminal`, the inode of a terminal of the host, what `/dev/tty` and `/dev/console` open.
+pub fn set_terminal(registry: &DeviceRegistry, terminal: &Arc<Inode>) {
+    for number in [TTY, CONSOLE] {
+        let driver = TerminalDriver { terminal: Some(Arc::clone(terminal)) };
+        registry.register(FileType::CharacterDevice, number, Arc::new(driver));
+    }
 }
 
 /// A driver whose device needs nothing to be opened.
@@ -111,7 +118,7 @@ mod tests {
     #[test]
     fn every_node_has_a_driver_and_no_other_number_has() {
         let registry = DeviceRegistry::default();
-        register(&registry, &MemoryFile::new(1 << 20).unwrap(), None);
+        register(&registry, &MemoryFile::new(1 << 20).unwrap());
         for (name, number, _) in NODES {
             assert!(registry.find(FileType::CharacterDevice, number).is_some(), "{name}");
             assert!(registry.find(FileType::BlockDevice, number).is_none(), "{name}");

@@ -53,6 +53,8 @@ pub struct Imported {
     pub position: u64,
     /// What it is called in `/proc/[pid]/fd`.
     pub name: String,
+    /// Whether it is a terminal.
+    pub is_terminal: bool,
 }
 
 impl ImportedDescriptors {
@@ -85,10 +87,11 @@ impl ImportedDescriptors {
         }
         let flags = flags_of(&descriptor)?;
         let descriptor = Arc::new(descriptor);
+        let is_terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(&*descriptor);
         let name = match kind {
             FileType::Fifo => format!("pipe:[{}]", found.identity.inode),
             FileType::Socket => format!("socket:[{}]", found.identity.inode),
-            FileType::CharacterDevice if rustix::termios::isatty(&*descriptor) => "/dev/tty".into(),
+            FileType::CharacterDevice if is_terminal => "/dev/tty".into(),
             FileType::CharacterDevice if found.attributes.device == DeviceNumber::new(1, 3) => {
                 "/dev/null".into()
             }
@@ -103,7 +106,7 @@ impl ImportedDescriptors {
         let inode = Inode::new(found.identity.inode, kind, filesystem, Box::new(node));
         let ops = HostDescriptor::new(descriptor, kind, &self.reactor, &self.jobs);
         let position = ops.start_position();
-        Ok(Imported { inode, ops: Box::new(ops), flags, position, name })
+        Ok(Imported { inode, ops: Box::new(ops), flags, position, name, is_terminal })
     }
 }
 

@@ -171,5 +171,5 @@ flags_argument!(lenient: bartizan_abi::AtFlags, bartizan_abi::StatxMask);
 flags_argument!(strict: bartizan_abi::RenameFlags, bartizan_abi::AccessRequest, bartizan_abi::CloseRangeFlags);
 flags_argument!(strict: bartizan_abi::PipeFlags, bartizan_abi::SpliceFlags, bartizan_abi::EpollCreateFlags);
 flags_argument!(strict: bartizan_abi::EventfdFlags, bartizan_abi::TimerfdFlags, bartizan_abi::TimerfdSetFlags);
-flags_argument!(strict: bartizan_abi::RandomFlags, bartizan_abi::MemfdFlags);
+flags_argument!(strict: bartizan_abi::RandomFlags, bartizan_abi::MemfdFlags, bartizan_abi::XattrFlags);
 flags_argument!(lenient: bartizan_abi::TimerFlags);

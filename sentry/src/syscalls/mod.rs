@@ -33,6 +33,7 @@ mod table;
 mod time;
 pub mod trace;
 mod wait;
+mod xattr;
 
 pub use argument::{Argument, IntoRegister, UserPath};
 pub use compatibility::compatibility_page;

@@ -5,7 +5,7 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory, open,
-    pipe, poll, process, read_write, refused, restart, signal, stat, system, time, wait,
+    pipe, poll, process, read_write, refused, restart, signal, stat, system, time, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -191,6 +191,18 @@ syscalls! {
     tuxcall => refused::not_built, Refused("ENOSYS: never built into Linux");
     security => refused::not_built, Refused("ENOSYS: never built into Linux");
     gettid => process::gettid, Full;
+    setxattr => xattr::setxattr, Full;
+    lsetxattr => xattr::lsetxattr, Full;
+    fsetxattr => xattr::fsetxattr, Full;
+    getxattr => xattr::getxattr, Full;
+    lgetxattr => xattr::lgetxattr, Full;
+    fgetxattr => xattr::fgetxattr, Full;
+    listxattr => xattr::listxattr, Full;
+    llistxattr => xattr::llistxattr, Full;
+    flistxattr => xattr::flistxattr, Full;
+    removexattr => xattr::removexattr, Full;
+    lremovexattr => xattr::lremovexattr, Full;
+    fremovexattr => xattr::fremovexattr, Full;
     tkill => signal::tkill, Full;
     time => time::time, Full;
     futex => futex::futex, Partial("priority-inheritance futexes inherit nothing; FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI are ENOSYS");

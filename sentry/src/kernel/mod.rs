@@ -27,6 +27,7 @@ mod temporary_mask;
 mod thread_group;
 pub mod timer;
 mod tree;
+pub mod unix;
 mod usage;
 mod uts;
 mod wait;

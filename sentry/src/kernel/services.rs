@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
 use super::timer::Timers;
+use super::unix::AbstractNames;
 use super::{AnonymousFiles, Kernel};
 use crate::vfs::{FilesystemRoot, Mount};
 
@@ -16,12 +17,18 @@ pub(super) struct Services {
     epoll_nesting: EpollNesting,
     anonymous_files: AnonymousFiles,
     memory_files: OnceLock<Arc<Mount>>,
+    abstract_names: AbstractNames,
 }
 
 impl Kernel {
     /// Who waits at which futex.
     pub fn futexes(&self) -> &Futexes {
         &self.services.futexes
+    }
+
+    /// The names of sockets that are not in the file system.
+    pub fn abstract_names(&self) -> &AbstractNames {
+        &self.services.abstract_names
     }
 
     /// Makes files without names.

@@ -173,3 +173,5 @@ flags_argument!(strict: bartizan_abi::PipeFlags, bartizan_abi::SpliceFlags, bart
 flags_argument!(strict: bartizan_abi::EventfdFlags, bartizan_abi::TimerfdFlags, bartizan_abi::TimerfdSetFlags);
 flags_argument!(strict: bartizan_abi::RandomFlags, bartizan_abi::MemfdFlags, bartizan_abi::XattrFlags);
 flags_argument!(lenient: bartizan_abi::TimerFlags);
+flags_argument!(strict: bartizan_abi::socket::SocketFlags);
+flags_argument!(lenient: bartizan_abi::socket::MsgFlags);

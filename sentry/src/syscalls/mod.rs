@@ -27,6 +27,7 @@ mod read_write;
 mod refused;
 mod restart;
 mod signal;
+mod socket;
 mod stat;
 mod system;
 mod table;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, Iovec, OpenFlags, PipeFlags, PollEvents, SpliceFlags, UIO_MAXIOV};
-use smallvec::SmallVec;
+use bartizan_abi::{Errno, Iovec, OpenFlags, PipeFlags, PollEvents, SpliceFlags};
 
 use super::anonymous::{self, AnonymousKind};
+use super::read_write::vector;
 use crate::kernel::CurrentTask;
 use crate::kernel::pipe::{Duplication, Pipe, PipeAccess, PipeEnd};
-use crate::mm::{UserAddr, UserBuffers, UserPtr, UserSlice};
+use crate::mm::UserPtr;
 use crate::vfs::{DataSink, DataSource, FdNumber, File, Position, SliceSink, SliceSource};
 use crate::{Restart, SysError, SysResult};
 
@@ -27,10 +27,11 @@ pub fn pipe2(task: &CurrentTask, descriptors: UserPtr<[i32; 2]>, flags: PipeFlag
         return Err(Errno::ENOPKG.into());
     }
     let flags = OpenFlags::from_bits_truncate(flags.bits());
-    let pipe = Pipe::new();
     let status = flags - OpenFlags::O_CLOEXEC;
-    let path =
-        task.kernel().anonymous_files().path(task.kernel(), &task.credentials(), AnonymousKind::Pipe)?;
+    let files = task.kernel().anonymous_files();
+    let path = files.path(task.kernel(), &task.credentials(), AnonymousKind::Pipe)?;
+    // Its inode knows the pipe, so that it can be opened once more through `/proc/self/fd`.
+    let pipe = Arc::clone(path.inode().extra().pipe());
     let reader = File::new(pipe.reader(), path.clone(), status);
     let writer = File::new(pipe.writer(), path, status | OpenFlags::O_WRONLY);
     anonymous::install_pair(task, (reader, writer), flags, descriptors)
@@ -281,16 +282,7 @@ pub fn vmsplice(
 ) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
     let end = file.downcast::<PipeEnd>().ok_or(Errno::EBADF)?;
-    if count > UIO_MAXIOV {
-        return Err(Errno::EINVAL.into());
-    }
-    let slices: SmallVec<[UserSlice; 8]> = task
-        .read_slice(vectors, count)?
-        .into_iter()
-        .map(|vector| UserSlice::new(UserAddr(vector.iov_base), vector.iov_len))
-        .collect();
-    let mut buffers = UserBuffers::new(&task.mm(), slices);
-    buffers.truncate(i32::MAX as usize);
+    let mut buffers = vector(task, vectors, count)?;
     if DataSink::remaining(&buffers) == 0 {
         return Ok(0);
     }

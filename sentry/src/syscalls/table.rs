@@ -5,7 +5,7 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory, open,
-    pipe, poll, process, read_write, refused, restart, signal, stat, system, time, wait, xattr,
+    pipe, poll, process, read_write, refused, restart, signal, socket, stat, system, time, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -93,6 +93,21 @@ syscalls! {
     pause => signal::pause, Full;
     nanosleep => time::nanosleep, Full;
     getpid => process::getpid, Full;
+    socket => socket::socket, Partial("AF_UNIX alone; EAFNOSUPPORT for others");
+    connect => socket::connect, Full;
+    accept => socket::accept, Full;
+    sendto => socket::sendto, Full;
+    recvfrom => socket::recvfrom, Full;
+    sendmsg => socket::sendmsg, Full;
+    recvmsg => socket::recvmsg, Full;
+    shutdown => socket::shutdown, Partial("SHUT_WR of datagrams is not heeded");
+    bind => socket::bind, Full;
+    listen => socket::listen, Full;
+    getsockname => socket::getsockname, Full;
+    getpeername => socket::getpeername, Full;
+    socketpair => socket::socketpair, Full;
+    setsockopt => socket::setsockopt, Partial("SO_RCVTIMEO and SO_SNDTIMEO do not hold for read and write; no SO_PASSPIDFD, SO_PEEK_OFF or filters");
+    getsockopt => socket::getsockopt, Partial("no SO_PEERPIDFD, SO_PEERGROUPS, SO_COOKIE");
     clone => process::clone, Partial("no CLONE_PIDFD, no new namespaces");
     fork => process::fork, Full;
     vfork => process::vfork, Full;
@@ -269,6 +284,7 @@ syscalls! {
     eventfd => event::eventfd, Full;
     timerfd_settime => event::timerfd_settime, Partial("steps of the wall clock are not followed");
     timerfd_gettime => event::timerfd_gettime, Full;
+    accept4 => socket::accept4, Full;
     eventfd2 => event::eventfd2, Full;
     epoll_create1 => epoll::epoll_create1, Full;
     dup3 => descriptor::dup3, Full;
@@ -277,10 +293,12 @@ syscalls! {
     pwritev => read_write::pwritev, Full;
     rt_tgsigqueueinfo => signal::rt_tgsigqueueinfo, Full;
     perf_event_open => refused::not_built, Refused("ENOSYS: as without CONFIG_PERF_EVENTS");
+    recvmmsg => socket::recvmmsg, Full;
     fanotify_init => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     fanotify_mark => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     prlimit64 => limits::prlimit64, Full;
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
+    sendmmsg => socket::sendmmsg, Full;
     kcmp => refused::not_built, Refused("ENOSYS: as without CONFIG_KCMP");
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     renameat2 => directory::renameat2, Partial("no RENAME_WHITEOUT");

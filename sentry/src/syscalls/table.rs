@@ -4,8 +4,9 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory, open,
-    pipe, poll, process, read_write, refused, restart, signal, socket, stat, system, time, wait, xattr,
+    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory,
+    open, pipe, poll, process, read_write, refused, restart, signal, socket, stat, statfs, sync, system,
+    time, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -93,6 +94,7 @@ syscalls! {
     pause => signal::pause, Full;
     nanosleep => time::nanosleep, Full;
     getpid => process::getpid, Full;
+    sendfile => copy::sendfile, Full;
     socket => socket::socket, Partial("AF_UNIX alone; EAFNOSUPPORT for others");
     connect => socket::connect, Full;
     accept => socket::accept, Full;
@@ -117,6 +119,8 @@ syscalls! {
     kill => signal::kill, Full;
     uname => system::uname, Full;
     fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness");
+    fsync => sync::fsync, Full;
+    fdatasync => sync::fdatasync, Full;
     truncate => attributes::truncate, Full;
     ftruncate => attributes::ftruncate, Full;
     getdents => directory::getdents, Full;
@@ -173,6 +177,8 @@ syscalls! {
     utime => attributes::utime, Full;
     mknod => directory::mknod, Full;
     uselib => refused::not_built, Refused("ENOSYS: as without CONFIG_USELIB");
+    statfs => statfs::statfs, Full;
+    fstatfs => statfs::fstatfs, Full;
     mlock => memory::mlock, Full;
     munlock => memory::munlock, Full;
     mlockall => memory::mlockall, Full;
@@ -184,6 +190,7 @@ syscalls! {
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
     setrlimit => limits::setrlimit, Full;
     chroot => directory::chroot, Full;
+    sync => sync::sync, Full;
     acct => refused::not_built, Refused("ENOSYS: as without CONFIG_BSD_PROCESS_ACCT");
     settimeofday => time::settimeofday, Refused("EPERM: the clocks are the host's");
     swapon => refused::not_permitted, Refused("EPERM: memory is the host's");
@@ -206,6 +213,7 @@ syscalls! {
     tuxcall => refused::not_built, Refused("ENOSYS: never built into Linux");
     security => refused::not_built, Refused("ENOSYS: never built into Linux");
     gettid => process::gettid, Full;
+    readahead => sync::readahead, Full;
     setxattr => xattr::setxattr, Full;
     lsetxattr => xattr::lsetxattr, Full;
     fsetxattr => xattr::fsetxattr, Full;
@@ -236,6 +244,7 @@ syscalls! {
     getdents64 => directory::getdents64, Full;
     set_tid_address => process::set_tid_address, Full;
     restart_syscall => restart::restart_syscall, Full;
+    fadvise64 => sync::fadvise64, Full;
     clock_settime => time::clock_settime, Refused("EPERM: the clocks are the host's");
     clock_gettime => time::clock_gettime, Partial("no clocks of devices; processor time includes what the host gave to others meanwhile");
     clock_getres => time::clock_getres, Full;
@@ -276,12 +285,14 @@ syscalls! {
     get_robust_list => process::get_robust_list, Full;
     splice => pipe::splice, Partial("copies");
     tee => pipe::tee, Partial("copies");
+    sync_file_range => sync::sync_file_range, Full;
     vmsplice => pipe::vmsplice, Partial("copies");
     move_pages => memory::without_numa, Refused("as a kernel without NUMA");
     utimensat => attributes::utimensat, Full;
     epoll_pwait => epoll::epoll_pwait, Full;
     timerfd_create => event::timerfd_create, Full;
     eventfd => event::eventfd, Full;
+    fallocate => sync::fallocate, Full;
     timerfd_settime => event::timerfd_settime, Partial("steps of the wall clock are not followed");
     timerfd_gettime => event::timerfd_gettime, Full;
     accept4 => socket::accept4, Full;
@@ -298,6 +309,7 @@ syscalls! {
     fanotify_mark => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     prlimit64 => limits::prlimit64, Full;
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
+    syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
     kcmp => refused::not_built, Refused("ENOSYS: as without CONFIG_KCMP");
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
@@ -309,6 +321,7 @@ syscalls! {
     execveat => exec::execveat, Partial("file capabilities are not looked at");
     userfaultfd => refused::not_built, Refused("ENOSYS: as without CONFIG_USERFAULTFD");
     mlock2 => memory::mlock2, Full;
+    copy_file_range => copy::copy_file_range, Full;
     preadv2 => read_write::preadv2, Partial("no RWF_NOWAIT");
     pwritev2 => read_write::pwritev2, Partial("no RWF_APPEND, RWF_NOAPPEND and RWF_NOWAIT");
     pkey_mprotect => memory::pkey_mprotect, Refused("as on a processor without protection keys, where the key -1 works");

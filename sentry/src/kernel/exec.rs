@@ -135,6 +135,7 @@ impl CurrentTask {
             task.saved_mask = None;
         });
         self.take_restart();
+        self.group().timers().remove_all();
     }
 
     /// Opens an interpreter that a program names.

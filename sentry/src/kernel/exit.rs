@@ -100,6 +100,7 @@ impl Kernel {
             signals.exit
         };
         if remaining == 0 {
+            group.timers().stop();
             let status = status.unwrap_or(match end {
                 TaskEnd::Task(code) => WaitStatus::Exited(code),
                 TaskEnd::Process(status) => status,

@@ -54,13 +54,8 @@ impl Kernel {
 
     /// User and system time of process `pid` so far, nanoseconds; `None` if there is no such process.
     pub fn process_time(&self, pid: i32) -> Option<(u64, u64)> {
-        let tree = self.tree();
-        let process = tree.process(pid)?;
-        let ended = process.group.ended_time();
-        Some(process.tasks.iter().fold(ended, |(user, system), task| {
-            let (more_user, more_system) = task.usage().times();
-            (user.saturating_add(more_user), system.saturating_add(more_system))
-        }))
+        let group = self.tree().process(pid).map(|process| Arc::clone(&process.group))?;
+        Some(group.used_time())
     }
 
     /// What happens later.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::signal::GroupSignals;
-use super::{Limits, WaitQueue};
+use super::timer::ProcessTimers;
+use super::{Limits, Task, WaitQueue};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
 /// What the tasks of a process share (`struct signal_struct`).
@@ -13,6 +14,9 @@ pub struct ThreadGroup {
     pid: i32,
     limits: Arc<Limits>,
     signals: Mutex<GroupSignals>,
+    /// Told when a signal has become pending, for those who read signals as files.
+    signal_events: WaitQueue,
+    timers: ProcessTimers,
     /// Told when a child ends, stops or continues.
     child_events: WaitQueue,
     /// Told when a task of the group ends, and when all have.
@@ -40,6 +44,8 @@ impl ThreadGroup {
             pid,
             limits,
             signals: Mutex::new(LockClass::Signal, GroupSignals::default()),
+            signal_events: WaitQueue::new(),
+            timers: ProcessTimers::default(),
             child_events: WaitQueue::new(),
             end_events: WaitQueue::new(),
             ended_user_time: AtomicU64::new(0),
@@ -66,6 +72,26 @@ impl ThreadGroup {
     /// Signal state, class `Signal`.
     pub fn signals(&self) -> MutexGuard<'_, GroupSignals> {
         self.signals.lock()
+    }
+
+    /// Told when a signal has become pending.
+    pub fn signal_events(&self) -> &WaitQueue {
+        &self.signal_events
+    }
+
+    /// Its timers.
+    pub fn timers(&self) -> &ProcessTimers {
+        &self.timers
+    }
+
+    /// User and system time of all its tasks so far, nanoseconds.
+    pub fn used_time(&self) -> (u64, u64) {
+        let tasks: Vec<Arc<Task>> =
+            self.signals().tasks.values().filter_map(|task| task.owner.upgrade()).collect();
+        tasks.iter().fold(self.ended_time(), |(user, system), task| {
+            let (more_user, more_system) = task.usage().times();
+            (user.saturating_add(more_user), system.saturating_add(more_system))
+        })
     }
 
     /// Told when a child ends, stops or continues.

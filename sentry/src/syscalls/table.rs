@@ -5,8 +5,8 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory,
-    open, pipe, poll, process, read_write, refused, restart, signal, socket, stat, statfs, sync, system,
-    time, wait, xattr,
+    open, pidfd, pipe, poll, process, read_write, refused, restart, signal, socket, stat, statfs, sync,
+    system, time, timer, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -93,6 +93,9 @@ syscalls! {
     dup2 => descriptor::dup2, Full;
     pause => signal::pause, Full;
     nanosleep => time::nanosleep, Full;
+    getitimer => timer::getitimer, Full;
+    alarm => timer::alarm, Full;
+    setitimer => timer::setitimer, Partial("timers by processor time are looked at every 1 to 50 ms");
     getpid => process::getpid, Full;
     sendfile => copy::sendfile, Full;
     socket => socket::socket, Partial("AF_UNIX alone; EAFNOSUPPORT for others");
@@ -245,6 +248,11 @@ syscalls! {
     set_tid_address => process::set_tid_address, Full;
     restart_syscall => restart::restart_syscall, Full;
     fadvise64 => sync::fadvise64, Full;
+    timer_create => timer::timer_create, Partial("timers by processor time are looked at every 1 to 50 ms; steps of the wall clock are not followed");
+    timer_settime => timer::timer_settime, Full;
+    timer_gettime => timer::timer_gettime, Full;
+    timer_getoverrun => timer::timer_getoverrun, Full;
+    timer_delete => timer::timer_delete, Full;
     clock_settime => time::clock_settime, Refused("EPERM: the clocks are the host's");
     clock_gettime => time::clock_gettime, Partial("no clocks of devices; processor time includes what the host gave to others meanwhile");
     clock_getres => time::clock_getres, Full;
@@ -290,12 +298,14 @@ syscalls! {
     move_pages => memory::without_numa, Refused("as a kernel without NUMA");
     utimensat => attributes::utimensat, Full;
     epoll_pwait => epoll::epoll_pwait, Full;
+    signalfd => pidfd::signalfd, Partial("reads the signals of the process that made it, whoever reads");
     timerfd_create => event::timerfd_create, Full;
     eventfd => event::eventfd, Full;
     fallocate => sync::fallocate, Full;
     timerfd_settime => event::timerfd_settime, Partial("steps of the wall clock are not followed");
     timerfd_gettime => event::timerfd_gettime, Full;
     accept4 => socket::accept4, Full;
+    signalfd4 => pidfd::signalfd4, Partial("reads the signals of the process that made it, whoever reads");
     eventfd2 => event::eventfd2, Full;
     epoll_create1 => epoll::epoll_create1, Full;
     dup3 => descriptor::dup3, Full;
@@ -329,12 +339,15 @@ syscalls! {
     pkey_free => memory::pkey_free, Refused("as on a processor without protection keys");
     statx => stat::statx, Full;
     io_pgetevents => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
+    pidfd_send_signal => pidfd::pidfd_send_signal, Partial("no flags");
     io_uring_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_enter => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_register => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
+    pidfd_open => pidfd::pidfd_open, Partial("no PIDFD_THREAD");
     clone3 => process::clone3, Partial("no CLONE_PIDFD, no set_tid, no new namespaces");
     close_range => open::close_range, Full;
     openat2 => open::openat2, Partial("RESOLVE_CACHED is always EAGAIN");
+    pidfd_getfd => pidfd::pidfd_getfd, Full;
     faccessat2 => stat::faccessat2, Full;
     epoll_pwait2 => epoll::epoll_pwait2, Full;
     quotactl_fd => refused::not_built, Refused("ENOSYS: as without CONFIG_QUOTA");

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::Errno;
 use bartizan_abi::process::{Capability, Resource, WaitStatus};
 use bartizan_abi::signal::{DefaultAction, SIG_DFL, SigCode, SigInfo, SigSet, Signal};
+use bartizan_abi::{Errno, PollEvents};
 
 use super::GroupSignals;
 use crate::kernel::tree::INIT;
@@ -73,6 +73,7 @@ impl Task {
             Target::Process => choose(&signals, self.tid(), signal),
         };
         drop(signals);
+        group.signal_events().notify(PollEvents::READABLE);
         if let Some(task) = chosen.and_then(|tid| self.sibling(tid)) {
             task.set_work();
         }
@@ -106,16 +107,16 @@ impl Task {
 
     /// Whether nobody would ever notice the signal (`sig_ignored`).
     fn drops(&self, signals: &GroupSignals, signal: Signal, target: Target, sender: Sender) -> bool {
-        let actions = self.actions();
-        let default = actions.get(signal).handler == SIG_DFL;
-        if self.group().pid() == INIT && sender == Sender::Guest && default {
-            return true;
-        }
         let blocked = match target {
             Target::Task => signals.tasks.get(&self.tid()).is_some_and(|task| holds(task, signal)),
             Target::Process => signals.tasks.values().any(|task| holds(task, signal)),
         };
-        !blocked && actions.ignores(signal)
+        if blocked {
+            return false;
+        }
+        let actions = self.actions();
+        let unhandled = actions.get(signal).handler == SIG_DFL;
+        unhandled && self.group().pid() == INIT && sender == Sender::Guest || actions.ignores(signal)
     }
 
     /// Another task of the group by number, or this one.

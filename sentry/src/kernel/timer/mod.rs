@@ -4,7 +4,10 @@
 //! Locks: class `Alarm` for the state of one timer, then class `Timers` for the queue. Timers are told without either.
 
 mod alarm;
+mod cpu;
 mod descriptor;
+mod posix;
+mod process;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -19,7 +22,10 @@ use super::Parker;
 use crate::sync::{LockClass, Mutex};
 
 pub use alarm::{Alarm, Ring};
+pub use cpu::CpuClock;
 pub use descriptor::Timerfd;
+pub use posix::{PosixClock, PosixNotice, PosixTimer};
+pub use process::ProcessTimers;
 pub use schedule::{Schedule, TimerSetting};
 
 /// Bytes of stack of the timer thread.

@@ -1,0 +1,194 @@
+//! The timers of a process: `setitimer(2)` and `timer_create(2)`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use bartizan_abi::{Errno, IntervalTimer, SigInfo, Signal};
+
+use super::cpu::{CpuClock, CpuTimer};
+use super::posix::PosixTimer;
+use super::{Alarm, Ring, Schedule, TimerSetting, Timers};
+use crate::kernel::ThreadGroup;
+use crate::kernel::signal::{Sender, Target};
+use crate::sync::{LockClass, Mutex};
+
+/// Most POSIX timers of one process, whatever its limit of pending signals.
+const MOST_TIMERS: usize = 65_536;
+
+/// The timers of one process; part of [`ThreadGroup`].
+#[derive(Debug)]
+pub struct ProcessTimers {
+    real: OnceLock<(Arc<IntervalSignal>, Arc<Alarm>)>,
+    user: OnceLock<(Arc<IntervalSignal>, Arc<CpuTimer>)>,
+    cpu: OnceLock<(Arc<IntervalSignal>, Arc<CpuTimer>)>,
+    posix: Mutex<PosixTimers>,
+}
+
+#[derive(Debug, Default)]
+struct PosixTimers {
+    next: i32,
+    timers: BTreeMap<i32, Arc<PosixTimer>>,
+}
+
+/// Sends the signal of an interval timer.
+#[derive(Debug)]
+struct IntervalSignal {
+    group: Weak<ThreadGroup>,
+    signal: Signal,
+}
+
+impl Ring for IntervalSignal {
+    fn ring(&self, _count: u64) {
+        if let Some(group) = self.group.upgrade() {
+            group.send_from_timer(SigInfo::kernel(self.signal), None);
+        }
+    }
+}
+
+impl Default for ProcessTimers {
+    fn default() -> Self {
+        Self {
+            real: OnceLock::new(),
+            user: OnceLock::new(),
+            cpu: OnceLock::new(),
+            posix: Mutex::new(LockClass::Alarm, PosixTimers::default()),
+        }
+    }
+}
+
+impl ProcessTimers {
+    fn real(&self, timers: &Timers, group: &Arc<ThreadGroup>) -> &Arc<Alarm> {
+        let (_, alarm) = self.real.get_or_init(|| {
+            let target = interval_signal(group, Signal::SIGALRM);
+            let alarm = Alarm::new(timers, weak(&target));
+            (target, alarm)
+        });
+        alarm
+    }
+
+    fn by_cpu_time(&self, timers: &Timers, group: &Arc<ThreadGroup>, which: IntervalTimer) -> &Arc<CpuTimer> {
+        let (slot, signal, clock) = match which {
+            IntervalTimer::ITIMER_VIRTUAL => {
+                (&self.user, Signal::SIGVTALRM, CpuClock::ProcessUser(Arc::downgrade(group)))
+            }
+            _ => (&self.cpu, Signal::SIGPROF, CpuClock::Process(Arc::downgrade(group))),
+        };
+        let (_, timer) = slot.get_or_init(|| {
+            let target = interval_signal(group, signal);
+            let timer = CpuTimer::new(timers, clock, weak(&target));
+            (target, timer)
+        });
+        timer
+    }
+
+    /// What an interval timer of `group`, which this belongs to, is set to.
+    pub fn interval(&self, timers: &Timers, group: &Arc<ThreadGroup>, which: IntervalTimer) -> TimerSetting {
+        match which {
+            IntervalTimer::ITIMER_REAL => self.real(timers, group).get(),
+            which => self.by_cpu_time(timers, group, which).get(),
+        }
+    }
+
+    /// Sets an interval timer; gives what it was set to.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the host gives no thread.
+    pub fn set_interval(
+        &self,
+        timers: &Timers,
+        group: &Arc<ThreadGroup>,
+        which: IntervalTimer,
+        new: TimerSetting,
+    ) -> Result<TimerSetting, Errno> {
+        match which {
+            IntervalTimer::ITIMER_REAL => {
+                let next = if new.remaining.is_zero() { None } else { Some(new.remaining) };
+                let next = next.and_then(crate::kernel::deadline_after);
+                let schedule = next.map(|next| Schedule { next, interval: new.interval });
+                self.real(timers, group).set(schedule)
+            }
+            which => self.by_cpu_time(timers, group, which).set(new),
+        }
+    }
+
+    /// Adds a POSIX timer that `make` makes for its number; gives the number.
+    ///
+    /// # Errors
+    /// `EAGAIN` for more than `limit`.
+    pub fn add(&self, limit: u64, make: impl FnOnce(i32) -> Arc<PosixTimer>) -> Result<i32, Errno> {
+        let mut posix = self.posix.lock();
+        if posix.timers.len() as u64 >= limit || posix.timers.len() >= MOST_TIMERS {
+            return Err(Errno::EAGAIN);
+        }
+        let mut id = posix.next;
+        while posix.timers.contains_key(&id) {
+            id = id.checked_add(1).unwrap_or(0);
+        }
+        posix.next = id.checked_add(1).unwrap_or(0);
+        posix.timers.insert(id, make(id));
+        Ok(id)
+    }
+
+    /// The POSIX timer `id`.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is none.
+    pub fn get(&self, id: i32) -> Result<Arc<PosixTimer>, Errno> {
+        self.posix.lock().timers.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// Takes the POSIX timer `id` out; it is disarmed when it is dropped.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is none.
+    pub fn remove(&self, id: i32) -> Result<Arc<PosixTimer>, Errno> {
+        self.posix.lock().timers.remove(&id).ok_or(Errno::EINVAL)
+    }
+
+    /// Takes all POSIX timers out (`execve`).
+    pub fn remove_all(&self) {
+        let timers = std::mem::take(&mut self.posix.lock().timers);
+        drop(timers);
+    }
+
+    /// Disarms everything: the process has ended.
+    pub fn stop(&self) {
+        self.remove_all();
+        // Disarming needs no thread, so that nothing can fail.
+        if let Some((_, alarm)) = self.real.get() {
+            let _old = alarm.set(None);
+        }
+        for (_, timer) in [&self.user, &self.cpu].into_iter().filter_map(OnceLock::get) {
+            let _old = timer.set(TimerSetting::default());
+        }
+    }
+}
+
+fn interval_signal(group: &Arc<ThreadGroup>, signal: Signal) -> Arc<IntervalSignal> {
+    Arc::new(IntervalSignal { group: Arc::downgrade(group), signal })
+}
+
+fn weak<T: Ring + 'static>(target: &Arc<T>) -> Weak<dyn Ring> {
+    let target: Arc<dyn Ring> = Arc::clone(target) as Arc<dyn Ring>;
+    Arc::downgrade(&target)
+}
+
+impl ThreadGroup {
+    /// Sends a signal of a timer to task `tid`, or to the process.
+    pub(super) fn send_from_timer(&self, info: SigInfo, tid: Option<i32>) {
+        let task = {
+            let signals = self.signals();
+            let tasks = &signals.tasks;
+            let chosen = match tid {
+                Some(tid) => tasks.get(&tid),
+                None => tasks.get(&self.pid()).or_else(|| tasks.values().next()),
+            };
+            chosen.and_then(|task| task.owner.upgrade())
+        };
+        let target = if tid.is_some() { Target::Task } else { Target::Process };
+        if let Some(task) = task {
+            // A real-time signal that does not fit is lost, as in Linux; the next one counts it.
+            let _lost = task.send_signal(info, target, Sender::Kernel);
+        }
+    }
+}

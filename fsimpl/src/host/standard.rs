@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bartizan_abi::{DeviceNumber, Errno, FileType, FsMagic, OpenFlags};
 use bartizan_sentry::kernel::Kernel;
 use bartizan_sentry::vfs::{
-    Attributes, Dentry, File, FileOps, Filesystem, FilesystemOps, FilesystemRoot, FilesystemStatistics,
-    Inode, InodeOps, Mount, OpenRequest, Path,
+    AttributeChanges, Attributes, Dentry, File, FileOps, Filesystem, FilesystemOps, FilesystemRoot,
+    FilesystemStatistics, Inode, InodeOps, Mount, OpenRequest, Path,
 };
 
 use super::descriptor::{HostDescriptor, flags_of};
@@ -135,6 +135,18 @@ struct ImportedInode {
 impl InodeOps for ImportedInode {
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         Ok(Found::of_descriptor(&*self.descriptor)?.attributes)
+    }
+
+    /// The size of a regular file that is open for writing can be changed (`> /dev/stdout`), and nothing else.
+    fn set_attributes(&self, inode: &Inode, changes: &AttributeChanges) -> Result<(), Errno> {
+        let others = AttributeChanges { size: None, changed: changes.changed, ..*changes };
+        let only_size = others.mode.is_none() && others.uid.is_none() && others.gid.is_none();
+        match changes.size {
+            Some(size) if only_size && inode.kind() == FileType::Regular => {
+                Ok(rustix::fs::ftruncate(&*self.descriptor, size).map_err(std::io::Error::from)?)
+            }
+            _ => Err(Errno::EPERM),
+        }
     }
 
     fn opens_everything(&self) -> bool {

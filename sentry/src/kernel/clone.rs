@@ -163,6 +163,8 @@ impl CurrentTask {
             return Ok(child);
         }
         group.set_dumpable(self.group().dumpable());
+        group.set_nice(self.group().nice());
+        group.set_end_uid(self.credentials().uid);
         let own = tree.process(self.pid());
         let (process_group, session) = own.map_or((tid, tid), |own| (own.process_group, own.session));
         let same_parent = flags.contains(CloneFlags::CLONE_PARENT);

@@ -27,6 +27,8 @@ pub struct ThreadGroup {
     /// The same of children that were waited for.
     children_user_time: AtomicU64,
     children_system_time: AtomicU64,
+    /// The nice value.
+    nice: AtomicI32,
     /// `PR_SET_DUMPABLE`.
     dumpable: AtomicI32,
     /// Whether one of its tasks executes a new program and the others have to end.
@@ -52,6 +54,7 @@ impl ThreadGroup {
             ended_system_time: AtomicU64::new(0),
             children_user_time: AtomicU64::new(0),
             children_system_time: AtomicU64::new(0),
+            nice: AtomicI32::new(0),
             dumpable: AtomicI32::new(1),
             executing: AtomicBool::new(false),
             host_child: AtomicBool::new(false),
@@ -102,6 +105,16 @@ impl ThreadGroup {
     /// Told when a task of the group ends, and when all have.
     pub fn end_events(&self) -> &WaitQueue {
         &self.end_events
+    }
+
+    /// The nice value, from -20 to 19.
+    pub fn nice(&self) -> i32 {
+        self.nice.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the nice value.
+    pub fn set_nice(&self, nice: i32) {
+        self.nice.store(nice, Ordering::Relaxed);
     }
 
     /// `PR_GET_DUMPABLE`.

@@ -78,7 +78,7 @@ pub fn fcntl(task: &CurrentTask, fd: FdNumber, command: u32, argument: u64) -> S
             files.set_flags(fd, if close { FdFlags::CLOEXEC } else { FdFlags::empty() })?;
             Ok(0)
         }
-        FcntlCommand::F_GETFL => Ok(u64::from((file.flags() | OpenFlags::O_LARGEFILE).bits())),
+        FcntlCommand::F_GETFL => Ok(u64::from(file.flags().bits())),
         FcntlCommand::F_SETFL => {
             file.set_flags(OpenFlags::from_bits_truncate(number), CHANGEABLE);
             Ok(0)

@@ -24,6 +24,7 @@ mod open;
 mod pidfd;
 mod pipe;
 mod poll;
+mod prctl;
 mod process;
 mod read_write;
 mod refused;
@@ -38,6 +39,7 @@ mod table;
 mod time;
 mod timer;
 pub mod trace;
+mod usage;
 mod wait;
 mod xattr;
 

@@ -32,6 +32,10 @@ fn open_how(
     resolve: ResolveFlags,
 ) -> SysResult<FdNumber> {
     let umask = task.fs_context().umask();
+    // As every 64-bit program that does not only want a place.
+    let path_only = how.flags.contains(OpenFlags::O_PATH);
+    let large = if path_only { OpenFlags::empty() } else { OpenFlags::O_LARGEFILE };
+    let how = OpenHow { flags: how.flags | large, ..how };
     let file = if resolve.is_empty() {
         task.walk(fd, path, |walker| walker.open(path, how, umask))?
     } else {

@@ -5,8 +5,8 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory,
-    open, pidfd, pipe, poll, process, read_write, refused, restart, signal, socket, stat, statfs, sync,
-    system, time, timer, wait, xattr,
+    open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat, statfs, sync,
+    system, time, timer, usage, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -61,6 +61,23 @@ use Support::{Full, Partial, Refused};
 static TABLE: [Option<Entry>; TABLE_SIZE] = build();
 
 syscalls! {
+    sched_yield => usage::sched_yield, Full;
+    getrusage => usage::getrusage, Partial("times and ru_maxrss; the other counts are zero");
+    times => usage::times, Full;
+    personality => usage::personality, Partial("only PER_LINUX without flags");
+    getpriority => usage::getpriority, Full;
+    setpriority => usage::setpriority, Partial("nice values are kept and reported, without effect");
+    sched_setparam => usage::sched_setparam, Partial("SCHED_OTHER only");
+    sched_getparam => usage::sched_getparam, Full;
+    sched_setscheduler => usage::sched_setscheduler, Partial("real-time policies are EPERM");
+    sched_getscheduler => usage::sched_getscheduler, Full;
+    sched_get_priority_max => usage::sched_get_priority_max, Full;
+    sched_get_priority_min => usage::sched_get_priority_min, Full;
+    sched_rr_get_interval => usage::sched_rr_get_interval, Full;
+    prctl => prctl::prctl, Partial("names, dumpable, pdeathsig, subreaper, no_new_privs, keepcaps, securebits, bounding set");
+    sched_setaffinity => usage::sched_setaffinity, Partial("accepted without effect");
+    sched_getaffinity => usage::sched_getaffinity, Full;
+    getcpu => usage::getcpu, Full;
     read => read_write::read, Full;
     write => read_write::write, Full;
     open => open::open, Full;

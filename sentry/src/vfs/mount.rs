@@ -73,6 +73,11 @@ impl Mount {
         Self::new(0, root, FsString::new(), MountFlags::empty())
     }
 
+    /// Whether it is in no tree.
+    pub fn is_detached(&self) -> bool {
+        self.id == 0
+    }
+
     /// Its number, as `mountinfo` shows it.
     pub fn id(&self) -> u64 {
         self.id

@@ -10,6 +10,7 @@ use super::walk::{FollowLast, Walker};
 use super::{
     AttributeChanges, Dentry, DirectorySink, File, FileOps, FsStr, MountFlags, NewNode, OpenRequest, Path,
 };
+use crate::kernel::pipe::PipeAccess;
 use crate::kernel::{Credentials, CurrentTask, realtime};
 use crate::{SysError, SysResult};
 
@@ -127,11 +128,11 @@ impl Walker<'_> {
 /// Opens what a walk has found.
 fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<Arc<File>> {
     let kind = path.inode().kind();
-    if kind == FileType::Symlink {
-        return Err(Errno::ELOOP.into());
-    }
     if flags.contains(OpenFlags::O_DIRECTORY) && kind != FileType::Directory {
         return Err(Errno::ENOTDIR.into());
+    }
+    if kind == FileType::Symlink {
+        return Err(Errno::ELOOP.into());
     }
     let truncates = flags.contains(OpenFlags::O_TRUNC);
     if kind == FileType::Directory && (flags.writable() || truncates) {
@@ -167,10 +168,7 @@ fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult
         {
             inode.ops().open(inode, &request)?
         }
-        FileType::Fifo => match walker.task {
-            Some(task) => inode.extra().pipe().open(task, flags)?,
-            None => return Err(Errno::ENXIO.into()),
-        },
+        FileType::Fifo => open_fifo(path, flags, walker)?,
         FileType::Socket => return Err(Errno::ENXIO.into()),
         FileType::CharacterDevice | FileType::BlockDevice => {
             let number = inode.attributes()?.device;
@@ -180,6 +178,24 @@ fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult
         FileType::Regular | FileType::Directory => inode.ops().open(inode, &request)?,
     };
     Ok(File::new(ops, path.clone(), flags))
+}
+
+/// Opens a FIFO, or once more a pipe, which does not wait for its other side.
+fn open_fifo(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<Box<dyn FileOps>> {
+    let pipe = path.inode().extra().pipe();
+    if path.mount.is_detached() {
+        let access = match (flags.readable(), flags.writable()) {
+            (true, true) => PipeAccess::Both,
+            (true, false) => PipeAccess::Read,
+            (false, true) => PipeAccess::Write,
+            (false, false) => return Err(Errno::EINVAL.into()),
+        };
+        return Ok(pipe.end(access));
+    }
+    match walker.task {
+        Some(task) => pipe.open(task, flags),
+        None => Err(Errno::ENXIO.into()),
+    }
 }
 
 /// Opens `path` for reading by the kernel, access to which has been checked: a program to be executed.

@@ -152,7 +152,8 @@ impl CurrentTask {
     /// Sends the caller a signal as the kernel does for what the caller did (`SIGPIPE`, `SIGXFSZ`).
     pub fn send_self(&self, signal: Signal) {
         // Only real-time signals can be refused.
-        let _standard = self.send_signal(SigInfo::kernel(signal), Target::Task, Sender::Kernel);
+        let info = SigInfo::kill(signal, SigCode::SI_USER, self.pid(), self.credentials().uid);
+        let _standard = self.send_signal(info, Target::Task, Sender::Kernel);
     }
 
     /// Sends the caller a signal for an instruction that it executed: if it is blocked or ignored, the default action is taken all the same

@@ -5,8 +5,8 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory,
-    open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat, statfs, sync,
-    system, time, timer, usage, wait, xattr,
+    open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat, statfs,
+    sync, system, time, timer, usage, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;

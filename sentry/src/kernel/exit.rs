@@ -29,12 +29,25 @@ impl CurrentTask {
         let memory = self.mm();
         self.with_context(|context| context.leave(memory.space()));
         memory.remove_user();
+        self.release_record_locks();
         self.task().give_up();
         self.usage().enter(Mode::Idle);
         let (user, system) = self.usage().times();
         self.group().add_ended_time(user, system);
         self.set_state(TaskState::Zombie);
         self.kernel().leave_tree(self.task(), end);
+    }
+
+    /// With its last task a process loses its record locks.
+    fn release_record_locks(&self) {
+        if self.group().signals().tasks.len() > 1 {
+            return;
+        }
+        for (_, file, _) in self.fd_table().entries() {
+            if let Some(locks) = file.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
+                locks.unlock(crate::vfs::locks::LockOwner::Process(self.pid()), &(0..u64::MAX));
+            }
+        }
     }
 
     /// Releases the robust futexes that the task still holds; it has none afterwards.

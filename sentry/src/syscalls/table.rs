@@ -4,9 +4,9 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, memfd, memory,
-    open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat, statfs,
-    sync, system, time, timer, usage, wait, xattr,
+    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd,
+    memory, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat,
+    statfs, sync, system, time, timer, usage, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -61,6 +61,7 @@ use Support::{Full, Partial, Refused};
 static TABLE: [Option<Entry>; TABLE_SIZE] = build();
 
 syscalls! {
+    flock => lock::flock, Full;
     sched_yield => usage::sched_yield, Full;
     getrusage => usage::getrusage, Partial("times and ru_maxrss; the other counts are zero");
     times => usage::times, Full;
@@ -138,7 +139,7 @@ syscalls! {
     wait4 => wait::wait4, Partial("ru_maxrss and the like are zero");
     kill => signal::kill, Full;
     uname => system::uname, Full;
-    fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness");
+    fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness, deadlocks of locks are not found out");
     fsync => sync::fsync, Full;
     fdatasync => sync::fdatasync, Full;
     truncate => attributes::truncate, Full;

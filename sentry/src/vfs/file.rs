@@ -84,6 +84,11 @@ impl File {
         self.flags().contains(OpenFlags::O_PATH)
     }
 
+    /// A number that no other description has while this one lives.
+    pub fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Replaces the status flags of `mask` (`F_SETFL`).
     pub fn set_flags(&self, flags: OpenFlags, mask: OpenFlags) {
         let _ = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
@@ -104,6 +109,9 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if let Some(locks) = self.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
+            locks.release(self.identity());
+        }
         self.watchers.file_closed(self);
         self.ops.release();
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use super::locks::FileLocks;
 use crate::kernel::pipe::Pipe;
 use crate::kernel::unix::UnixSocket;
 
@@ -10,12 +11,23 @@ use crate::kernel::unix::UnixSocket;
 pub struct InodeExtra {
     pipe: OnceLock<Arc<Pipe>>,
     socket: OnceLock<Weak<UnixSocket>>,
+    locks: OnceLock<FileLocks>,
 }
 
 impl InodeExtra {
     /// What is between the ends of a FIFO.
     pub fn pipe(&self) -> &Arc<Pipe> {
         self.pipe.get_or_init(Pipe::new)
+    }
+
+    /// The advisory locks on it.
+    pub fn locks(&self) -> &FileLocks {
+        self.locks.get_or_init(FileLocks::default)
+    }
+
+    /// The advisory locks on it, if there ever were any.
+    pub fn existing_locks(&self) -> Option<&FileLocks> {
+        self.locks.get()
     }
 
     /// The socket that is bound here, as long as it is open.

@@ -17,6 +17,7 @@ mod fs_context;
 mod inode;
 mod inode_extra;
 mod io;
+pub mod locks;
 mod mount;
 mod open;
 pub mod permission;

@@ -1,131 +1,234 @@
-//! `prctl(2)`, `personality(2)`.
+//! `prctl`: what a task says of itself.
 
-use bartizan_abi::Errno;
-use bartizan_abi::prctl::{PrctlOption, Securebits, TASK_COMM_LEN};
-use bartizan_abi::process::{Capability, CapabilitySet};
-use bartizan_abi::signal::Signal;
+use bartizan_abi::prctl::{
+    PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_LOWER, PR_CAP_AMBIENT_RAISE,
+    PR_MCE_KILL_DEFAULT, PR_SET_VMA_ANON_NAME, PR_TSC_ENABLE, PrctlOption, SUID_DUMP_DISABLE, SUID_DUMP_USER,
+    Securebits,
+};
+use bartizan_abi::{Capability, CapabilitySet, Errno, Signal};
 
+use super::argument::Argument;
 use crate::SysResult;
-use crate::kernel::{Credentials, CurrentTask};
+use crate::kernel::{Credentials, CurrentTask, TASK_COMM_LEN};
 use crate::mm::{UserAddr, UserPtr};
 
-/// The slack of timers that tasks start with, nanoseconds; it has no effect here.
-const DEFAULT_TIMER_SLACK: u64 = 50_000;
+/// How late timers may be by default, nanoseconds: `PR_GET_TIMERSLACK`.
+const TIMER_SLACK: u64 = 50_000;
+
+impl Argument for PrctlOption {
+    fn decode(raw: u64) -> Result<Self, Errno> {
+        i32::decode(raw).map(Self)
+    }
+
+    fn show(raw: u64, _task: &CurrentTask, out: &mut String) {
+        match Self::decode(raw).ok().and_then(Self::name) {
+            Some(name) => out.push_str(name),
+            None => out.push_str(&format!("{raw:#x}")),
+        }
+    }
+}
 
 /// `prctl(2)`.
 pub fn prctl(
     task: &CurrentTask,
-    option: i32,
-    first: u64,
+    option: PrctlOption,
     second: u64,
     third: u64,
     fourth: u64,
+    fifth: u64,
 ) -> SysResult<u64> {
-    let no_more = second | third | fourth == 0;
-    match PrctlOption(option) {
-        PrctlOption::PR_SET_NAME => set_name(task, UserAddr(first)),
-        PrctlOption::PR_GET_NAME => Ok(task.write_bytes(UserAddr(first), &task.raw_name()).map(|()| 0)?),
+    let rest_is_zero = || check(third == 0 && fourth == 0 && fifth == 0);
+    let all_are_zero = || check(second == 0 && third == 0 && fourth == 0 && fifth == 0);
+    match option {
+        PrctlOption::PR_SET_NAME => set_name(task, UserAddr(second)),
+        PrctlOption::PR_GET_NAME => {
+            task.write_bytes(UserAddr(second), &task.raw_name())?;
+            Ok(0)
+        }
         PrctlOption::PR_SET_PDEATHSIG => {
-            let number = i32::try_from(first).map_err(|_| Errno::EINVAL)?;
-            if number != 0 && Signal::from_raw(number).is_none() {
-                return Err(Errno::EINVAL.into());
-            }
-            task.set_parent_death_signal(number);
+            let signal = i32::try_from(second).map_err(|_| Errno::EINVAL)?;
+            check(signal == 0 || Signal::from_raw(signal).is_some())?;
+            task.set_parent_death_signal(signal);
             Ok(0)
         }
         PrctlOption::PR_GET_PDEATHSIG => {
-            Ok(task.write_value(UserPtr::new(UserAddr(first)), &task.parent_death_signal()).map(|()| 0)?)
+            task.write_value(UserPtr::new(UserAddr(second)), &task.parent_death_signal())?;
+            Ok(0)
         }
-        PrctlOption::PR_GET_DUMPABLE => Ok(u64::from(task.group().dumpable().cast_unsigned())),
-        PrctlOption::PR_SET_DUMPABLE if first <= 1 => {
-            task.group().set_dumpable(i32::from(first == 1));
+        PrctlOption::PR_GET_DUMPABLE => Ok(u64::from(task.group().dumpable().unsigned_abs())),
+        PrctlOption::PR_SET_DUMPABLE => {
+            check(second == u64::from(SUID_DUMP_DISABLE) || second == u64::from(SUID_DUMP_USER))?;
+            task.group().set_dumpable(i32::from(second == u64::from(SUID_DUMP_USER)));
             Ok(0)
         }
         PrctlOption::PR_SET_CHILD_SUBREAPER => {
             if let Some(process) = task.kernel().tree().process_mut(task.pid()) {
-                process.subreaper = first != 0;
+                process.subreaper = second != 0;
             }
             Ok(0)
         }
         PrctlOption::PR_GET_CHILD_SUBREAPER => {
-            let on = task.kernel().tree().process(task.pid()).is_some_and(|process| process.subreaper);
-            Ok(task.write_value(UserPtr::new(UserAddr(first)), &i32::from(on)).map(|()| 0)?)
+            let subreaper = task.kernel().tree().process(task.pid()).is_some_and(|process| process.subreaper);
+            task.write_value(UserPtr::new(UserAddr(second)), &i32::from(subreaper))?;
+            Ok(0)
         }
-        PrctlOption::PR_SET_NO_NEW_PRIVS if first == 1 && no_more => {
-            change(task, |credentials| credentials.no_new_privs = true)
+        PrctlOption::PR_SET_NO_NEW_PRIVS => {
+            check(second == 1)?;
+            rest_is_zero()?;
+            change(task, |credentials| credentials.no_new_privs = true);
+            Ok(0)
         }
-        PrctlOption::PR_GET_NO_NEW_PRIVS if first == 0 && no_more => {
-            Ok(u64::from(task.credentials().no_new_privs))
+        PrctlOption::PR_GET_NO_NEW_PRIVS => {
+            all_are_zero()?;
+            Ok(task.credentials().no_new_privs.into())
         }
-        PrctlOption::PR_GET_TIMERSLACK => Ok(DEFAULT_TIMER_SLACK),
-        PrctlOption::PR_SET_TIMERSLACK => Ok(0),
-        // Names of anonymous memory are for people who read /proc/[pid]/maps; a kernel may ignore them.
-        PrctlOption::PR_SET_VMA if first == 0 => Ok(0),
-        option => security(task, option, first),
-    }
-}
-
-/// The options about capabilities.
-fn security(task: &CurrentTask, option: PrctlOption, first: u64) -> SysResult<u64> {
-    let credentials = task.credentials();
-    let bits = credentials.securebits();
-    match option {
-        PrctlOption::PR_GET_KEEPCAPS => Ok(u64::from(bits.contains(Securebits::SECBIT_KEEP_CAPS))),
-        PrctlOption::PR_SET_KEEPCAPS => {
-            if first > 1 {
-                return Err(Errno::EINVAL.into());
-            }
-            if bits.contains(Securebits::SECBIT_KEEP_CAPS_LOCKED) {
-                return Err(Errno::EPERM.into());
-            }
-            let mut new = bits;
-            new.set(Securebits::SECBIT_KEEP_CAPS, first == 1);
-            change(task, |credentials| credentials.securebits = new.bits())
+        PrctlOption::PR_GET_TID_ADDRESS => {
+            task.write_value(UserPtr::new(UserAddr(second)), &task.clear_child_tid())?;
+            Ok(0)
         }
-        PrctlOption::PR_GET_SECUREBITS => Ok(u64::from(bits.bits())),
-        PrctlOption::PR_SET_SECUREBITS => {
-            let new = u32::try_from(first).ok().and_then(Securebits::from_bits).ok_or(Errno::EPERM)?;
-            let locked = Securebits::from_bits_truncate(bits.bits() >> 1);
-            let changes_locked = !((bits ^ new) & locked).is_empty();
-            if changes_locked || !credentials.has_capability(Capability::CAP_SETPCAP) {
-                return Err(Errno::EPERM.into());
-            }
-            change(task, |credentials| credentials.securebits = new.bits())
+        PrctlOption::PR_GET_KEEPCAPS => {
+            Ok(task.credentials().securebits().contains(Securebits::SECBIT_KEEP_CAPS).into())
         }
-        PrctlOption::PR_CAPBSET_READ => Ok(u64::from(credentials.bounding.has(capability(first)?))),
+        PrctlOption::PR_SET_KEEPCAPS => set_keep_capabilities(task, second),
+        PrctlOption::PR_GET_SECUREBITS => Ok(task.credentials().securebits.into()),
+        PrctlOption::PR_SET_SECUREBITS => set_securebits(task, second),
+        PrctlOption::PR_CAPBSET_READ => Ok(task.credentials().bounding.has(capability(second)?).into()),
         PrctlOption::PR_CAPBSET_DROP => {
-            let dropped = capability(first)?;
-            if !credentials.has_capability(Capability::CAP_SETPCAP) {
-                return Err(Errno::EPERM.into());
-            }
-            change(task, |credentials| credentials.bounding = credentials.bounding.without(dropped))
+            require(task, Capability::CAP_SETPCAP)?;
+            let dropped = capability(second)?;
+            change(task, |credentials| credentials.bounding = credentials.bounding.without(dropped));
+            Ok(0)
         }
+        PrctlOption::PR_CAP_AMBIENT => {
+            check(fourth == 0 && fifth == 0)?;
+            change_ambient(task, second, third)
+        }
+        // Timers are as late as the host's; no task can ask for less.
+        PrctlOption::PR_GET_TIMERSLACK => Ok(TIMER_SLACK),
+        PrctlOption::PR_SET_TIMERSLACK => Ok(0),
+        PrctlOption::PR_GET_TIMING => Ok(0),
+        PrctlOption::PR_SET_TIMING => check(second == 0).map(|()| 0),
+        PrctlOption::PR_GET_TSC => {
+            task.write_value(UserPtr::new(UserAddr(second)), &(PR_TSC_ENABLE as i32))?;
+            Ok(0)
+        }
+        PrctlOption::PR_SET_TSC => check(second == PR_TSC_ENABLE).map(|()| 0),
+        PrctlOption::PR_MCE_KILL_GET => {
+            all_are_zero()?;
+            Ok(PR_MCE_KILL_DEFAULT)
+        }
+        PrctlOption::PR_GET_THP_DISABLE => {
+            all_are_zero()?;
+            Ok(0)
+        }
+        PrctlOption::PR_GET_IO_FLUSHER | PrctlOption::PR_SET_IO_FLUSHER => {
+            require(task, Capability::CAP_SYS_RESOURCE)?;
+            Err(Errno::EINVAL.into())
+        }
+        // No filters of system calls.
+        PrctlOption::PR_GET_SECCOMP => Ok(0),
+        // Nobody traces anybody, so that nobody has to be allowed to.
+        PrctlOption::PR_SET_PTRACER => Ok(0),
+        // Names of anonymous memory are for people who read `/proc/[pid]/maps`; a kernel may forget them.
+        PrctlOption::PR_SET_VMA if second == PR_SET_VMA_ANON_NAME => Ok(0),
+        // Speculation control and the like: as a kernel without them.
         _ => Err(Errno::EINVAL.into()),
     }
 }
 
-fn capability(number: u64) -> Result<Capability, Errno> {
-    CapabilitySet::full().iter().find(|capability| *capability as u64 == number).ok_or(Errno::EINVAL)
+fn check(valid: bool) -> SysResult<()> {
+    if valid { Ok(()) } else { Err(Errno::EINVAL.into()) }
 }
 
-fn change(task: &CurrentTask, change: impl FnOnce(&mut Credentials)) -> SysResult<u64> {
+fn require(task: &CurrentTask, capability: Capability) -> SysResult<()> {
+    if task.credentials().has_capability(capability) { Ok(()) } else { Err(Errno::EPERM.into()) }
+}
+
+/// The capability with this number.
+fn capability(number: u64) -> Result<Capability, Errno> {
+    Capability::ALL.iter().copied().find(|known| *known as u64 == number).ok_or(Errno::EINVAL)
+}
+
+/// Changes a copy of who the caller is, and makes it that.
+fn change(task: &CurrentTask, change: impl FnOnce(&mut Credentials)) {
     let mut credentials = (*task.credentials()).clone();
     change(&mut credentials);
     task.set_credentials(credentials);
+}
+
+fn set_name(task: &CurrentTask, address: UserAddr) -> SysResult<u64> {
+    // Up to the NUL or what fits, whatever follows.
+    let mut name = Vec::with_capacity(TASK_COMM_LEN);
+    while name.len() < TASK_COMM_LEN - 1 {
+        let byte: u8 = task.read_value(UserPtr::new(address.checked_add(name.len() as u64)?))?;
+        if byte == 0 {
+            break;
+        }
+        name.push(byte);
+    }
+    task.set_name(&name);
     Ok(0)
 }
 
-/// `PR_SET_NAME`: what is longer than a name is cut.
-fn set_name(task: &CurrentTask, address: UserAddr) -> SysResult<u64> {
-    let name = match task.read_c_string(address, TASK_COMM_LEN - 1) {
-        Ok(name) => name,
-        Err(Errno::ENAMETOOLONG) => {
-            let mut name = [0; TASK_COMM_LEN - 1];
-            task.read_bytes(address, &mut name)?;
-            name.to_vec()
-        }
-        Err(errno) => return Err(errno.into()),
-    };
-    task.set_name(&name);
+fn set_keep_capabilities(task: &CurrentTask, value: u64) -> SysResult<u64> {
+    check(value <= 1)?;
+    let bits = task.credentials().securebits();
+    if bits.contains(Securebits::SECBIT_KEEP_CAPS_LOCKED) {
+        return Err(Errno::EPERM.into());
+    }
+    let mut new = bits;
+    new.set(Securebits::SECBIT_KEEP_CAPS, value == 1);
+    change(task, |credentials| credentials.securebits = new.bits());
     Ok(0)
+}
+
+/// Bits that lock others stay, and what they lock stays as it is.
+fn set_securebits(task: &CurrentTask, value: u64) -> SysResult<u64> {
+    require(task, Capability::CAP_SETPCAP)?;
+    let old = task.credentials().securebits();
+    let new = u32::try_from(value).ok().and_then(Securebits::from_bits).ok_or(Errno::EPERM)?;
+    let locks = [
+        (Securebits::SECBIT_NOROOT, Securebits::SECBIT_NOROOT_LOCKED),
+        (Securebits::SECBIT_NO_SETUID_FIXUP, Securebits::SECBIT_NO_SETUID_FIXUP_LOCKED),
+        (Securebits::SECBIT_KEEP_CAPS, Securebits::SECBIT_KEEP_CAPS_LOCKED),
+        (Securebits::SECBIT_NO_CAP_AMBIENT_RAISE, Securebits::SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED),
+        (Securebits::SECBIT_EXEC_RESTRICT_FILE, Securebits::SECBIT_EXEC_RESTRICT_FILE_LOCKED),
+        (Securebits::SECBIT_EXEC_DENY_INTERACTIVE, Securebits::SECBIT_EXEC_DENY_INTERACTIVE_LOCKED),
+    ];
+    let broken = locks.iter().any(|&(bit, lock)| {
+        old.contains(lock) && (!new.contains(lock) || old.contains(bit) != new.contains(bit))
+    });
+    if broken {
+        return Err(Errno::EPERM.into());
+    }
+    change(task, |credentials| credentials.securebits = new.bits());
+    Ok(0)
+}
+
+fn change_ambient(task: &CurrentTask, operation: u64, number: u64) -> SysResult<u64> {
+    if operation == PR_CAP_AMBIENT_CLEAR_ALL {
+        check(number == 0)?;
+        change(task, |credentials| credentials.ambient = CapabilitySet::EMPTY);
+        return Ok(0);
+    }
+    let named = capability(number)?;
+    let credentials = task.credentials();
+    match operation {
+        PR_CAP_AMBIENT_IS_SET => Ok(credentials.ambient.has(named).into()),
+        PR_CAP_AMBIENT_LOWER => {
+            change(task, |credentials| credentials.ambient = credentials.ambient.without(named));
+            Ok(0)
+        }
+        PR_CAP_AMBIENT_RAISE => {
+            let allowed = credentials.permitted.has(named)
+                && credentials.inheritable.has(named)
+                && !credentials.securebits().contains(Securebits::SECBIT_NO_CAP_AMBIENT_RAISE);
+            if !allowed {
+                return Err(Errno::EPERM.into());
+            }
+            change(task, |credentials| credentials.ambient = credentials.ambient.with(named));
+            Ok(0)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
 }

@@ -61,24 +61,6 @@ use Support::{Full, Partial, Refused};
 static TABLE: [Option<Entry>; TABLE_SIZE] = build();
 
 syscalls! {
-    flock => lock::flock, Full;
-    sched_yield => usage::sched_yield, Full;
-    getrusage => usage::getrusage, Partial("times and ru_maxrss; the other counts are zero");
-    times => usage::times, Full;
-    personality => usage::personality, Partial("only PER_LINUX without flags");
-    getpriority => usage::getpriority, Full;
-    setpriority => usage::setpriority, Partial("nice values are kept and reported, without effect");
-    sched_setparam => usage::sched_setparam, Partial("SCHED_OTHER only");
-    sched_getparam => usage::sched_getparam, Full;
-    sched_setscheduler => usage::sched_setscheduler, Partial("real-time policies are EPERM");
-    sched_getscheduler => usage::sched_getscheduler, Full;
-    sched_get_priority_max => usage::sched_get_priority_max, Full;
-    sched_get_priority_min => usage::sched_get_priority_min, Full;
-    sched_rr_get_interval => usage::sched_rr_get_interval, Full;
-    prctl => prctl::prctl, Partial("names, dumpable, pdeathsig, subreaper, no_new_privs, keepcaps, securebits, bounding set");
-    sched_setaffinity => usage::sched_setaffinity, Partial("accepted without effect");
-    sched_getaffinity => usage::sched_getaffinity, Full;
-    getcpu => usage::getcpu, Full;
     read => read_write::read, Full;
     write => read_write::write, Full;
     open => open::open, Full;
@@ -103,6 +85,7 @@ syscalls! {
     access => stat::access, Full;
     pipe => pipe::pipe, Full;
     select => poll::select, Full;
+    sched_yield => usage::sched_yield, Full;
     mremap => memory::mremap, Full;
     msync => memory::msync, Full;
     mincore => memory::mincore, Partial("pages of files are always reported as resident");
@@ -140,6 +123,7 @@ syscalls! {
     kill => signal::kill, Full;
     uname => system::uname, Full;
     fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness, deadlocks of locks are not found out");
+    flock => lock::flock, Full;
     fsync => sync::fsync, Full;
     fdatasync => sync::fdatasync, Full;
     truncate => attributes::truncate, Full;
@@ -164,7 +148,9 @@ syscalls! {
     umask => attributes::umask, Full;
     gettimeofday => time::gettimeofday, Full;
     getrlimit => limits::getrlimit, Full;
+    getrusage => usage::getrusage, Partial("times and ru_maxrss; the other counts are zero");
     sysinfo => system::sysinfo, Partial("no load averages, buffers or swap");
+    times => usage::times, Full;
     getuid => credentials::getuid, Full;
     syslog => system::syslog, Partial("the log is empty");
     getgid => credentials::getgid, Full;
@@ -198,8 +184,18 @@ syscalls! {
     utime => attributes::utime, Full;
     mknod => directory::mknod, Full;
     uselib => refused::not_built, Refused("ENOSYS: as without CONFIG_USELIB");
+    personality => usage::personality, Partial("only PER_LINUX without flags");
     statfs => statfs::statfs, Full;
     fstatfs => statfs::fstatfs, Full;
+    getpriority => usage::getpriority, Full;
+    setpriority => usage::setpriority, Partial("nice values are kept and reported, without effect");
+    sched_setparam => usage::sched_setparam, Partial("SCHED_OTHER only");
+    sched_getparam => usage::sched_getparam, Full;
+    sched_setscheduler => usage::sched_setscheduler, Partial("real-time policies are EPERM");
+    sched_getscheduler => usage::sched_getscheduler, Full;
+    sched_get_priority_max => usage::sched_get_priority_max, Full;
+    sched_get_priority_min => usage::sched_get_priority_min, Full;
+    sched_rr_get_interval => usage::sched_rr_get_interval, Full;
     mlock => memory::mlock, Full;
     munlock => memory::munlock, Full;
     mlockall => memory::mlockall, Full;
@@ -207,6 +203,7 @@ syscalls! {
     vhangup => refused::not_permitted, Refused("EPERM: as without CAP_SYS_TTY_CONFIG");
     modify_ldt => refused::not_built, Refused("ENOSYS: as without CONFIG_MODIFY_LDT_SYSCALL");
     _sysctl => refused::not_built, Refused("ENOSYS, as since Linux 5.5");
+    prctl => prctl::prctl, Partial("no seccomp, PR_SET_MM, speculation control or timer slack");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
     setrlimit => limits::setrlimit, Full;
@@ -250,6 +247,8 @@ syscalls! {
     tkill => signal::tkill, Full;
     time => time::time, Full;
     futex => futex::futex, Partial("priority-inheritance futexes inherit nothing; FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI are ENOSYS");
+    sched_setaffinity => usage::sched_setaffinity, Partial("accepted without effect");
+    sched_getaffinity => usage::sched_getaffinity, Full;
     set_thread_area => refused::not_built, Refused("ENOSYS: for 32-bit programs");
     io_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
     io_destroy => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
@@ -339,6 +338,7 @@ syscalls! {
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
+    getcpu => usage::getcpu, Full;
     kcmp => refused::not_built, Refused("ENOSYS: as without CONFIG_KCMP");
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     renameat2 => directory::renameat2, Partial("no RENAME_WHITEOUT");

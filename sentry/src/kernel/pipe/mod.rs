@@ -211,7 +211,7 @@ impl Pipe {
     /// `EINVAL` for more than is possible, `EPERM` for more than everybody may have, `EBUSY` if more bytes are in it.
     pub fn set_capacity(&self, size: u32, privilege: CapacityPrivilege) -> Result<usize, Errno> {
         let capacity = (size as usize).max(PIPE_BUF).checked_next_power_of_two().ok_or(Errno::EINVAL)?;
-        if size == 0 || capacity > CAPACITY_MAX {
+        if capacity > CAPACITY_MAX {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.lock();

@@ -107,6 +107,9 @@ impl UnixSocket {
             let Phase::Listening { backlog, waiting, credentials, room } = &mut state.phase else {
                 return Err(Errno::ECONNREFUSED.into());
             };
+            if listener.inbox.lock().reader_closed {
+                return Err(Errno::ECONNREFUSED.into());
+            }
             // As Linux, one more than asked for.
             if waiting.len() > *backlog {
                 return Err(Pending::QueueFull(Arc::clone(room)));
@@ -175,7 +178,7 @@ impl UnixSocket {
     /// Takes the next connection.
     ///
     /// # Errors
-    /// `EAGAIN` if there is none, `EINVAL` if the socket does not listen, `EOPNOTSUPP` if it cannot.
+    /// `EAGAIN` if there is none, `EINVAL` if the socket does not listen or was shut down, `EOPNOTSUPP` if it cannot.
     pub fn accept(&self) -> Result<Arc<Self>, Errno> {
         if self.kind == UnixKind::Datagram {
             return Err(Errno::EOPNOTSUPP);
@@ -183,7 +186,11 @@ impl UnixSocket {
         let (socket, room) = {
             let mut state = self.state.lock();
             let Phase::Listening { waiting, room, .. } = &mut state.phase else { return Err(Errno::EINVAL) };
-            (waiting.pop_front().ok_or(Errno::EAGAIN)?, Arc::clone(room))
+            match waiting.pop_front() {
+                Some(socket) => (socket, Arc::clone(room)),
+                None if self.inbox.lock().reader_closed => return Err(Errno::EINVAL),
+                None => return Err(Errno::EAGAIN),
+            }
         };
         room.notify(PollEvents::WRITABLE);
         Ok(socket)
@@ -192,7 +199,7 @@ impl UnixSocket {
     /// `shutdown(2)`.
     ///
     /// # Errors
-    /// `EINVAL` for an unknown argument, `ENOTCONN`.
+    /// `EINVAL` for an unknown argument.
     pub fn shut_down(&self, how: i32) -> Result<(), Errno> {
         let (read, write) = match how {
             SHUT_RD => (true, false),
@@ -201,9 +208,6 @@ impl UnixSocket {
             _ => return Err(Errno::EINVAL),
         };
         let outbox = self.outbox();
-        if outbox.is_none() && self.kind.is_connected() {
-            return Err(Errno::ENOTCONN);
-        }
         if read {
             self.inbox.shut_reader();
             self.inbox.close_writer(false);

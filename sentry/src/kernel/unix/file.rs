@@ -85,7 +85,8 @@ impl UnixSocket {
             let state = self.state.lock();
             let outbox = match &state.phase {
                 Phase::Listening { waiting, .. } => {
-                    return if waiting.is_empty() { PollEvents::empty() } else { PollEvents::READABLE };
+                    let ready = !waiting.is_empty() || self.inbox.lock().reader_closed;
+                    return if ready { PollEvents::READABLE } else { PollEvents::empty() };
                 }
                 Phase::Connected { outbox } => Some(Arc::clone(outbox)),
                 Phase::Fresh => None,

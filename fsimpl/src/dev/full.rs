@@ -8,6 +8,10 @@ use bartizan_sentry::vfs::{DataSink, DataSource, File, FileOps, Written};
 pub struct Full;
 
 impl FileOps for Full {
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, sink: &mut dyn DataSink, _offset: u64) -> Result<usize, Errno> {
         sink.put_zeros(sink.remaining())
     }

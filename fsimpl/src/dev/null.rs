@@ -8,6 +8,10 @@ use bartizan_sentry::vfs::{DataSink, DataSource, File, FileOps, Written};
 pub struct Null;
 
 impl FileOps for Null {
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, _sink: &mut dyn DataSink, _offset: u64) -> Result<usize, Errno> {
         Ok(0)
     }

@@ -31,6 +31,10 @@ struct Zero {
 }
 
 impl FileOps for Zero {
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, sink: &mut dyn DataSink, _offset: u64) -> Result<usize, Errno> {
         sink.put_zeros(sink.remaining())
     }

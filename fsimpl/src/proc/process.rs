@@ -184,7 +184,7 @@ impl Subject {
     pub fn snapshot(&self) -> Result<Snapshot, Errno> {
         let kernel = self.kernel()?;
         let group = self.group()?;
-        let task = self.task().ok();
+        let task = self.task().ok().or_else(|| kernel.tree().process(self.pid)?.last_task.clone());
         let (parent, process_group, session, threads, end) = {
             let tree = kernel.tree();
             let process = tree.process(self.pid).ok_or(Errno::ESRCH)?;

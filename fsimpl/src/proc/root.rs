@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use bartizan_abi::{Errno, FileType};
 use bartizan_sentry::kernel::{CurrentTask, Kernel};
 use bartizan_sentry::vfs::{
-    Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, LinkTarget, OpenRequest,
+    Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, LinkTarget, NewNode, OpenRequest,
 };
 
 use super::process::{Subject, processes};
@@ -64,6 +64,20 @@ pub fn first_number(tid: i32) -> u64 {
 }
 
 impl InodeOps for Root {
+    /// As Linux, whose trees of generated files have no such operation.
+    fn create(&self, _directory: &Arc<Inode>, _name: &FsStr, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
+    fn make_directory(
+        &self,
+        _directory: &Arc<Inode>,
+        _name: &FsStr,
+        _node: &NewNode,
+    ) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         let mut attributes = self.tree.attributes(FileType::Directory, 0o555);
         attributes.links += 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType};
 use bartizan_sentry::vfs::{
-    Attributes, DirectorySink, File, FileOps, FsStr, Inode, InodeOps, LinkTarget, OpenRequest,
+    Attributes, DirectorySink, File, FileOps, FsStr, Inode, InodeOps, LinkTarget, NewNode, OpenRequest,
 };
 
 use super::{Content, PseudoFile, PseudoLink, Tree};
@@ -84,6 +84,20 @@ impl StaticDirectory {
 }
 
 impl InodeOps for StaticDirectory {
+    /// As Linux, whose trees of generated files have no such operation.
+    fn create(&self, _directory: &Arc<Inode>, _name: &FsStr, _node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
+    fn make_directory(
+        &self,
+        _directory: &Arc<Inode>,
+        _name: &FsStr,
+        _node: &NewNode,
+    ) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         Ok(self.attributes)
     }

@@ -28,8 +28,10 @@ pub struct CloneRequest {
     pub stack: u64,
     /// The child's FS base, with `CLONE_SETTLS`.
     pub tls: u64,
-    /// Where the parent finds the child's number, with `CLONE_PARENT_SETTID`, or its descriptor, with `CLONE_PIDFD`.
+    /// Where the parent finds the child's number, with `CLONE_PARENT_SETTID`.
     pub parent_tid: UserPtr<i32>,
+    /// Where the parent finds a descriptor of the child, with `CLONE_PIDFD`.
+    pub pidfd: UserPtr<i32>,
     /// Where the child finds its number, with `CLONE_CHILD_SETTID`, and where it is cleared, with `CLONE_CHILD_CLEARTID`.
     pub child_tid: UserPtr<i32>,
 }
@@ -67,6 +69,14 @@ impl CurrentTask {
         if request.flags.contains(CloneFlags::CLONE_PARENT_SETTID) {
             // As Linux, which has made the child by now and ignores a bad address.
             let _ignored = self.write_value(request.parent_tid, &tid);
+        }
+        if request.flags.contains(CloneFlags::CLONE_PIDFD) {
+            let installed = crate::syscalls::install_pidfd(self, child.group(), request.pidfd);
+            if let Err(error) = installed {
+                child.give_up();
+                self.kernel().forget(&child);
+                return Err(error);
+            }
         }
         let vfork = request.flags.contains(CloneFlags::CLONE_VFORK);
         if vfork {
@@ -182,6 +192,7 @@ impl CurrentTask {
             report: None,
             subreaper: false,
             has_executed: false,
+            last_task: None,
         });
         Ok(child)
     }
@@ -258,7 +269,7 @@ impl Kernel {
         let thread = std::thread::Builder::new()
             .name(name)
             .stack_size(THREAD_STACK)
-            .spawn(move || run_task(for_thread, state))
+            .spawn(move || run_task(&for_thread, &state))
             .map_err(|_| Errno::EAGAIN)?;
         self.keep_thread(thread);
         Ok(())
@@ -266,19 +277,19 @@ impl Kernel {
 }
 
 /// The life of a task's thread.
-fn run_task(task: Arc<Task>, state: StartState) {
+fn run_task(task: &Arc<Task>, state: &StartState) {
     let kernel = Arc::clone(task.kernel());
     let context = match kernel.platform().new_context() {
         Ok(context) => context,
         Err(error) => {
             kernel.fail(&error);
             task.give_up();
-            kernel.forget(&task);
+            kernel.forget(task);
             return;
         }
     };
-    let Some(current) = CurrentTask::new(Arc::clone(&task), context, state.registers) else {
-        kernel.forget(&task);
+    let Some(current) = CurrentTask::new(Arc::clone(task), context, state.registers) else {
+        kernel.forget(task);
         return;
     };
     current.usage().enter(usage::Mode::System);

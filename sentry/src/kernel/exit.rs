@@ -114,6 +114,9 @@ impl Kernel {
         };
         if remaining == 0 {
             group.timers().stop();
+            if let Some(process) = tree.process_mut(group.pid()) {
+                process.last_task = Some(Arc::clone(task));
+            }
             let status = status.unwrap_or(match end {
                 TaskEnd::Task(code) => WaitStatus::Exited(code),
                 TaskEnd::Process(status) => status,

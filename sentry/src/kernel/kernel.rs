@@ -188,6 +188,9 @@ impl Kernel {
         loop {
             let threads = std::mem::take(&mut *self.threads.lock());
             if threads.is_empty() {
+                // What ended without having been waited for; it refers to this kernel.
+                let left = self.tree().clear();
+                drop(left);
                 return;
             }
             join(threads);

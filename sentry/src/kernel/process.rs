@@ -137,6 +137,7 @@ impl Kernel {
             report: None,
             subreaper: false,
             has_executed: true,
+            last_task: None,
         });
         Ok(task)
     }

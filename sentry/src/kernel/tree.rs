@@ -52,6 +52,8 @@ pub struct Process {
     pub subreaper: bool,
     /// Whether it has executed a program since it was forked.
     pub has_executed: bool,
+    /// The last of its tasks, once that has ended: `/proc` tells of it until the end has been waited for.
+    pub last_task: Option<Arc<Task>>,
 }
 
 impl TaskTree {
@@ -154,6 +156,11 @@ impl TaskTree {
         {
             parent.children.remove(&pid);
         }
+    }
+
+    /// Forgets all processes; none of them has a task.
+    pub fn clear(&mut self) -> BTreeMap<i32, Process> {
+        std::mem::take(&mut self.processes)
     }
 
     /// The processes of group `number`.

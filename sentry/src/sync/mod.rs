@@ -73,7 +73,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         #[cfg(debug_assertions)]
-        let held = order::Held::acquire(self.class, &raw const self.inner as *const () as usize);
+        let held = order::Held::acquire(self.class, (&raw const self.inner).cast::<()>().addr());
         MutexGuard {
             inner: self.inner.lock(),
             #[cfg(debug_assertions)]
@@ -87,7 +87,7 @@ impl<T: ?Sized> Mutex<T> {
         Some(MutexGuard {
             inner,
             #[cfg(debug_assertions)]
-            _held: order::Held::record(self.class, &raw const self.inner as *const () as usize),
+            _held: order::Held::record(self.class, (&raw const self.inner).cast::<()>().addr()),
         })
     }
 
@@ -114,7 +114,7 @@ impl<T: ?Sized> RwLock<T> {
     /// Waits for shared access. Never recursive: a waiting writer would deadlock it.
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         #[cfg(debug_assertions)]
-        let held = order::Held::acquire(self.class, &raw const self.inner as *const () as usize);
+        let held = order::Held::acquire(self.class, (&raw const self.inner).cast::<()>().addr());
         RwLockReadGuard {
             inner: self.inner.read(),
             #[cfg(debug_assertions)]
@@ -125,7 +125,7 @@ impl<T: ?Sized> RwLock<T> {
     /// Waits for exclusive access.
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         #[cfg(debug_assertions)]
-        let held = order::Held::acquire(self.class, &raw const self.inner as *const () as usize);
+        let held = order::Held::acquire(self.class, (&raw const self.inner).cast::<()>().addr());
         RwLockWriteGuard {
             inner: self.inner.write(),
             #[cfg(debug_assertions)]

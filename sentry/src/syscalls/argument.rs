@@ -27,8 +27,6 @@ macro_rules! integer {
     ($($type:ty),*) => {$(
         impl Argument for $type {
             fn decode(raw: u64) -> Result<Self, Errno> {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::unnecessary_cast,
-                    reason = "the ABI passes narrow integers in the low bits of a register")]
                 Ok(raw as $type)
             }
 
@@ -41,8 +39,7 @@ macro_rules! integer {
 
         impl IntoRegister for $type {
             fn into_register(self) -> u64 {
-                #[expect(clippy::cast_sign_loss, clippy::cast_lossless, clippy::unnecessary_cast, reason = "results are sign-extended")]
-                { self as u64 }
+                self as u64
             }
         }
     )*};

@@ -1,8 +1,8 @@
 //! Descriptors: `dup(2)`, `fcntl(2)`, `ioctl(2)`.
 
-use bartizan_abi::ioctl::{FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX};
+use bartizan_abi::ioctl::{FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
 use bartizan_abi::process::{Capability, Resource};
-use bartizan_abi::{Errno, FD_CLOEXEC, FcntlCommand, OpenFlags, SealFlags};
+use bartizan_abi::{Errno, FD_CLOEXEC, FcntlCommand, FileType, OpenFlags, SealFlags};
 
 use super::open::fd_flags;
 use crate::SysResult;
@@ -154,6 +154,12 @@ pub fn ioctl(task: &CurrentTask, fd: FdNumber, request: u32, argument: UserAddr)
             if on {
                 return Err(Errno::ENOTTY.into());
             }
+        }
+        FIONREAD if file.inode().kind() == FileType::Regular => {
+            let size = i64::try_from(file.inode().attributes()?.size).unwrap_or(i64::MAX);
+            let rest = size.saturating_sub_unsigned(*file.offset());
+            let rest = i32::try_from(rest).unwrap_or(i32::MAX);
+            task.write_value(UserPtr::new(argument), &rest)?;
         }
         _ => return file.ops().ioctl(&file, task, request, argument),
     }

@@ -252,7 +252,11 @@ pub fn renameat2(
     if flags.contains(RenameFlags::RENAME_WHITEOUT) {
         return Err(Errno::EINVAL.into());
     }
-    let (old, new) = (old.read(task)?, new.read(task)?);
+    let old = old.read(task)?;
+    if old.is_empty() {
+        return Err(Errno::ENOENT.into());
+    }
+    let new = new.read(task)?;
     let source = task.walk(old_fd, &old, |walker| walker.resolve_parent(&old))?;
     Ok(task.walk(new_fd, &new, |walker| {
         let target = walker.resolve_parent(&new)?;

@@ -141,6 +141,11 @@ fn wait(
     if most <= 0 || most > MOST_REPORTS {
         return Err(Errno::EINVAL.into());
     }
+    let most_bytes = u64::from(most.cast_unsigned()) * size_of::<EpollEvent>() as u64;
+    let end = task.kernel().platform().user_addresses().end;
+    if events.address().0.checked_add(most_bytes).is_none_or(|last| last > end) {
+        return Err(Errno::EFAULT.into());
+    }
     let file = task.fd_table().get(epoll)?;
     let epoll = epoll_of(&file)?;
     let most = usize::try_from(most).unwrap_or(COLLECTED_AT_ONCE).min(COLLECTED_AT_ONCE);

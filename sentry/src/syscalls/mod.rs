@@ -46,4 +46,5 @@ mod xattr;
 pub use argument::{Argument, IntoRegister, UserPath};
 pub use compatibility::compatibility_page;
 pub use dispatch::dispatch;
+pub(crate) use pidfd::install_pidfd;
 pub use table::{Entry, Support, entry};

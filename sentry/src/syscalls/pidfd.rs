@@ -9,7 +9,7 @@ use bartizan_abi::{
 use super::anonymous::{self, AnonymousKind};
 use crate::SysResult;
 use crate::kernel::signal::{Sender, Target, may_signal};
-use crate::kernel::{CurrentTask, Pidfd, Signalfd, Task};
+use crate::kernel::{CurrentTask, Pidfd, Signalfd, Task, ThreadGroup};
 use crate::mm::UserPtr;
 use crate::vfs::{FdNumber, File};
 
@@ -33,8 +33,28 @@ pub fn pidfd_open(task: &CurrentTask, pid: i32, flags: PidfdFlags) -> SysResult<
     anonymous::open_descriptor(task, AnonymousKind::Pidfd, ops, flags)
 }
 
+/// Gives the caller a descriptor of the process `group`, a child of its, and puts its number to `pointer` (`CLONE_PIDFD`).
+///
+/// # Errors
+/// `EMFILE`, `EFAULT`.
+pub fn install_pidfd(task: &CurrentTask, group: &Arc<ThreadGroup>, pointer: UserPtr<i32>) -> SysResult<()> {
+    let ops = Box::new(Pidfd::new(task.kernel(), Arc::clone(group)));
+    let flags = OpenFlags::O_CLOEXEC | OpenFlags::O_RDWR;
+    let fd = anonymous::open_descriptor(task, AnonymousKind::Pidfd, ops, flags)?;
+    Ok(task.write_value(pointer, &fd.0)?)
+}
+
 fn pidfd_of(file: &Arc<File>) -> Result<&Pidfd, Errno> {
     file.downcast::<Pidfd>().ok_or(Errno::EBADF)
+}
+
+/// The process that descriptor `fd` refers to.
+///
+/// # Errors
+/// `EBADF`.
+pub fn pid_of(task: &CurrentTask, fd: FdNumber) -> Result<i32, Errno> {
+    let file = task.fd_table().get(fd)?;
+    pidfd_of(&file).map(Pidfd::pid)
 }
 
 /// `pidfd_send_signal(2)`.

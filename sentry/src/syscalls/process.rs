@@ -34,12 +34,13 @@ pub fn clone(
     let exit_signal = exit_signal(flags & CSIGNAL).unwrap_or(None);
     let flags = CloneFlags::from_bits_truncate(flags & 0xffff_ffff & !CSIGNAL);
     if flags.contains(CloneFlags::CLONE_PIDFD) {
-        if flags.intersects(CloneFlags::CLONE_PARENT_SETTID | CloneFlags::CLONE_DETACHED) {
+        if flags.intersects(
+            CloneFlags::CLONE_PARENT_SETTID | CloneFlags::CLONE_DETACHED | CloneFlags::CLONE_THREAD,
+        ) {
             return Err(Errno::EINVAL.into());
         }
-        return Err(Errno::EINVAL.into());
     }
-    task.clone_task(CloneRequest { flags, exit_signal, stack, tls, parent_tid, child_tid })
+    task.clone_task(CloneRequest { flags, exit_signal, stack, tls, parent_tid, pidfd: parent_tid, child_tid })
 }
 
 /// `clone3(2)`.
@@ -49,8 +50,10 @@ pub fn clone3(task: &CurrentTask, arguments: UserAddr, size: usize) -> SysResult
     }
     let arguments: CloneArgs = task.read_versioned(arguments, size)?;
     let flags = CloneFlags::from_bits(arguments.flags).ok_or(Errno::EINVAL)?;
-    let refused = CloneFlags::CLONE_DETACHED | CloneFlags::CLONE_PIDFD;
-    if flags.intersects(refused) || arguments.set_tid_size != 0 || arguments.flags & CSIGNAL != 0 {
+    if flags.contains(CloneFlags::CLONE_DETACHED)
+        || arguments.set_tid_size != 0
+        || arguments.flags & CSIGNAL != 0
+    {
         return Err(Errno::EINVAL.into());
     }
     if flags.intersects(CloneFlags::CLONE_THREAD | CloneFlags::CLONE_PARENT) && arguments.exit_signal != 0 {
@@ -69,6 +72,7 @@ pub fn clone3(task: &CurrentTask, arguments: UserAddr, size: usize) -> SysResult
         stack,
         tls: arguments.tls,
         parent_tid: UserPtr::new(UserAddr(arguments.parent_tid)),
+        pidfd: UserPtr::new(UserAddr(arguments.pidfd)),
         child_tid: UserPtr::new(UserAddr(arguments.child_tid)),
     })
 }
@@ -81,6 +85,7 @@ fn plain(flags: CloneFlags) -> CloneRequest {
         stack: 0,
         tls: 0,
         parent_tid: UserPtr::new(UserAddr::NULL),
+        pidfd: UserPtr::new(UserAddr::NULL),
         child_tid: UserPtr::new(UserAddr::NULL),
     }
 }

@@ -187,6 +187,10 @@ pub fn lseek(task: &CurrentTask, fd: FdNumber, offset: i64, whence: u32) -> SysR
         return Err(Errno::ESPIPE.into());
     }
     let mut position = file.offset();
+    if file.ops().stays_at_start() {
+        *position = 0;
+        return Ok(0);
+    }
     let target = match whence {
         Whence::SEEK_SET => u64::try_from(offset).map_err(|_| Errno::EINVAL)?,
         Whence::SEEK_CUR => position.checked_add_signed(offset).ok_or(Errno::EINVAL)?,

@@ -114,7 +114,7 @@ syscalls! {
     socketpair => socket::socketpair, Full;
     setsockopt => socket::setsockopt, Partial("SO_RCVTIMEO and SO_SNDTIMEO do not hold for read and write; no SO_PASSPIDFD, SO_PEEK_OFF or filters");
     getsockopt => socket::getsockopt, Partial("no SO_PEERPIDFD, SO_PEERGROUPS, SO_COOKIE");
-    clone => process::clone, Partial("no CLONE_PIDFD, no new namespaces");
+    clone => process::clone, Partial("no new namespaces");
     fork => process::fork, Full;
     vfork => process::vfork, Full;
     execve => exec::execve, Partial("file capabilities are not looked at");
@@ -284,7 +284,7 @@ syscalls! {
     set_mempolicy => memory::without_numa, Refused("as a kernel without NUMA");
     get_mempolicy => memory::without_numa, Refused("as a kernel without NUMA");
     kexec_load => refused::not_permitted, Refused("EPERM: the machine is not the sandbox's");
-    waitid => wait::waitid, Partial("no P_PIDFD");
+    waitid => wait::waitid, Full;
     add_key => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
     request_key => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
     keyctl => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
@@ -362,7 +362,7 @@ syscalls! {
     io_uring_enter => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_register => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     pidfd_open => pidfd::pidfd_open, Partial("no PIDFD_THREAD");
-    clone3 => process::clone3, Partial("no CLONE_PIDFD, no set_tid, no new namespaces");
+    clone3 => process::clone3, Partial("no set_tid, no new namespaces");
     close_range => open::close_range, Full;
     openat2 => open::openat2, Partial("RESOLVE_CACHED is always EAGAIN");
     pidfd_getfd => pidfd::pidfd_getfd, Full;

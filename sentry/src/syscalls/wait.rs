@@ -52,10 +52,17 @@ pub fn waitid(
         IdType::P_PID if id > 0 => Children::Process(id),
         IdType::P_PGID if id == 0 => Children::Group(own_group(task)),
         IdType::P_PGID if id > 0 => Children::Group(id),
-        IdType::P_PIDFD => return Err(Errno::EBADF.into()),
+        IdType::P_PIDFD => Children::Process(super::pidfd::pid_of(task, crate::vfs::FdNumber(id))?),
         IdType::P_PID | IdType::P_PGID => return Err(Errno::EINVAL.into()),
     };
-    let waited = task.wait_for_child(children, options)?;
+    // As Linux, which fills the structure with zeros where there is nothing to tell, errors among it.
+    let waited = match task.wait_for_child(children, options) {
+        Err(crate::SysError::Errno(errno)) if !info.is_null() => {
+            task.write_value(info, &SigInfo::default())?;
+            return Err(errno.into());
+        }
+        waited => waited?,
+    };
     if let Some(waited) = &waited {
         write_usage(task, usage, waited)?;
     }

@@ -127,6 +127,11 @@ pub trait FileOps: Send + Sync + Debug + Any {
         true
     }
 
+    /// Whether `lseek` leaves the position at zero, whatever is asked for (`/dev/null`).
+    fn stays_at_start(&self) -> bool {
+        false
+    }
+
     /// Reads from `offset` into `sink`; zero is the end.
     fn read(&self, _file: &File, _sink: &mut dyn DataSink, _offset: u64) -> Result<usize, Errno> {
         Err(Errno::EINVAL)

@@ -86,7 +86,7 @@ impl<'a> Walker<'a> {
     pub fn resolve(&self, path: &FsStr, follow: FollowLast) -> Result<Path, Errno> {
         let mut progress = self.start(path)?;
         loop {
-            let parent = progress.to_parent()?;
+            let parent = progress.walk_to_parent()?;
             let follow = follow == FollowLast::Yes || parent.slash;
             if let Some(path) = progress.last(&parent, follow)? {
                 if parent.slash && path.inode().kind() != FileType::Directory {
@@ -102,7 +102,7 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// Those of `path_resolution(7)`.
     pub fn resolve_parent(&self, path: &FsStr) -> Result<Parent, Errno> {
-        self.start(path)?.to_parent()
+        self.start(path)?.walk_to_parent()
     }
 
     /// Walks `path` and asks `last` about the dentry of its last component, which may be negative: it says whether a symbolic link is
@@ -117,7 +117,7 @@ impl<'a> Walker<'a> {
     ) -> Result<(Parent, Option<Path>), Errno> {
         let mut progress = self.start(path)?;
         loop {
-            let parent = progress.to_parent()?;
+            let parent = progress.walk_to_parent()?;
             match progress.last(&parent, follow == FollowLast::Yes) {
                 Ok(Some(path)) => return Ok((parent, Some(path))),
                 Ok(None) => {}
@@ -145,7 +145,7 @@ impl<'a> Walker<'a> {
             top: top.clone(),
         };
         if path.first() == Some(&b'/') {
-            progress.to_root()?;
+            progress.go_to_root()?;
         }
         Ok(progress)
     }
@@ -208,7 +208,7 @@ impl<'a> Walker<'a> {
 
 impl Progress<'_> {
     /// Goes to where absolute paths start.
-    fn to_root(&mut self) -> Result<(), Errno> {
+    fn go_to_root(&mut self) -> Result<(), Errno> {
         if self.walker.resolve.contains(ResolveFlags::RESOLVE_BENEATH) {
             return Err(Errno::EXDEV);
         }
@@ -228,7 +228,7 @@ impl Progress<'_> {
     }
 
     /// Walks all components but the last.
-    fn to_parent(&mut self) -> Result<Parent, Errno> {
+    fn walk_to_parent(&mut self) -> Result<Parent, Errno> {
         loop {
             while self.rest.get(self.position) == Some(&b'/') {
                 self.position += 1;
@@ -369,7 +369,7 @@ impl Progress<'_> {
         }
         self.rest = rest;
         self.position = 0;
-        if target.first() == Some(&b'/') { self.to_root() } else { Ok(()) }
+        if target.first() == Some(&b'/') { self.go_to_root() } else { Ok(()) }
     }
 }
 

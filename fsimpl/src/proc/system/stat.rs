@@ -25,10 +25,11 @@ pub fn stat(system: &System) -> Result<String, Errno> {
     Ok(text)
 }
 
-/// `/proc/uptime`: seconds since the sandbox was made, and seconds that its processors were idle.
-pub fn uptime(system: &System) -> Result<String, Errno> {
-    let up = system.booted.elapsed().as_millis() / 10;
-    let idle = up * processors() as u128;
+/// `/proc/uptime`: seconds of `CLOCK_BOOTTIME`, and seconds that its processors were idle.
+pub fn uptime(_system: &System) -> Result<String, Errno> {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let up = boot.tv_sec.cast_unsigned() * 100 + boot.tv_nsec.cast_unsigned() / 10_000_000;
+    let idle = up * processors() as u64;
     Ok(format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100))
 }
 

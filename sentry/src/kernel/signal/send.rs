@@ -64,8 +64,8 @@ impl Task {
         if signal == Signal::SIGKILL {
             let core_dumped = false;
             signals.exit.get_or_insert(WaitStatus::Signaled { signal, core_dumped });
-            drop(signals);
-            self.wake_group();
+            // Not by the tree, whose lock the caller may hold.
+            self.wake_all_of(&signals);
             return Ok(());
         }
         let chosen = match target {

@@ -21,7 +21,7 @@ static char *no_environment[] = { NULL };
 
 static void run_plain(const char *what, const char *path)
 {
-    char *argv[] = { (char *)path, NULL };
+    char *argv[] = { (char *)path, "no_case", NULL };
     run(what, path, argv, no_environment);
 }
 
@@ -89,7 +89,7 @@ static void arguments(void)
 
 static void a_gigabyte_of_arguments(void)
 {
-    /* The same megabyte again and again, and a vector without an end. */
+    /* The same megabyte again and again, very many strings, and one of a gigabyte. */
     size_t size = 1 << 20;
     char *text = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memset(text, 'g', size - 1);
@@ -100,9 +100,10 @@ static void a_gigabyte_of_arguments(void)
     run("long strings", check_arguments[0], vector, no_environment);
     size_t count = (128 << 20) / sizeof(char *);
     char **endless = mmap(NULL, count * sizeof(char *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count - 1; i++)
         endless[i] = "";
-    run("vector without an end", check_arguments[0], endless, no_environment);
+    endless[count - 1] = NULL;
+    run("very many strings", check_arguments[0], endless, no_environment);
     char *whole = mmap(NULL, 1UL << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     memset(whole, 'w', 1 << 21);
     char *one[] = { check_arguments[0], whole, NULL };

@@ -22,7 +22,8 @@ struct call {
     long arguments[6];
     /* Which arguments are pointers that are to be tried. */
     unsigned pointers;
-    /* Addresses that a call may not be tried with, as bits, because what it does with them is not defined. */
+    /* Addresses that a call may not be tried with, as bits, because what it does with them depends on what it finds there,
+     * or on how much it copies at a time. */
     unsigned not_with;
 };
 
@@ -110,10 +111,10 @@ static void reading_and_writing(void)
     prepare();
     const struct call calls[] = {
         CALL(read, { scratch_file, 0, 100 }, P(1), 0),
-        CALL(read, { pipe_read, 0, 100 }, P(1), 0),
+        CALL(read, { pipe_read, 0, 100 }, P(1), EDGE),
         CALL(read, { event_descriptor, 0, 8 }, P(1), 0),
         CALL(write, { scratch_file, 0, 100 }, P(1), 0),
-        CALL(write, { pipe_write, 0, 100 }, P(1), 0),
+        CALL(write, { pipe_write, 0, 100 }, P(1), EDGE),
         CALL(pread64, { scratch_file, 0, 100, 0 }, P(1), 0),
         CALL(pwrite64, { scratch_file, 0, 100, 0 }, P(1), 0),
         CALL(readv, { scratch_file, 0, 1 }, P(1), READ_ONLY),
@@ -141,13 +142,12 @@ static void names(void)
         CALL(openat, { AT_FDCWD, 0, O_RDONLY }, P(1), 0),
         CALL(openat2, { AT_FDCWD, G, 0, 24 }, P(1) | P(2), READ_ONLY),
         CALL(creat, { 0, 0600 }, P(0), 0),
-        CALL(stat, { 0, G }, P(0), 0),
-        CALL(stat, { G, 0 }, P(1), 0),
-        CALL(lstat, { G, 0 }, P(0) | P(1), 0),
+        CALL(stat, { G, G }, P(0) | P(1), 0),
+        CALL(lstat, { G, G }, P(0) | P(1), 0),
         CALL(fstat, { scratch_file, 0 }, P(1), 0),
-        CALL(newfstatat, { AT_FDCWD, G, 0, 0 }, P(1) | P(2), 0),
-        CALL(statx, { AT_FDCWD, G, 0, 0x7ff, 0 }, P(1) | P(4), 1),
-        CALL(statfs, { G, 0 }, P(0) | P(1), 0),
+        CALL(newfstatat, { AT_FDCWD, G, G, 0 }, P(1) | P(2), 0),
+        CALL(statx, { AT_FDCWD, G, 0, 0x7ff, G }, P(1) | P(4), 1),
+        CALL(statfs, { G, G }, P(0) | P(1), 0),
         CALL(fstatfs, { scratch_file, 0 }, P(1), 0),
         CALL(access, { 0, F_OK }, P(0), 0),
         CALL(faccessat, { AT_FDCWD, 0, F_OK }, P(1), 0),
@@ -157,13 +157,13 @@ static void names(void)
         CALL(rmdir, { 0 }, P(0), 0),
         CALL(unlink, { 0 }, P(0), 0),
         CALL(unlinkat, { AT_FDCWD, 0, 0 }, P(1), 0),
-        CALL(rename, { G, 0 }, P(0) | P(1), 0),
-        CALL(renameat, { AT_FDCWD, G, AT_FDCWD, 0 }, P(1) | P(3), 0),
-        CALL(renameat2, { AT_FDCWD, G, AT_FDCWD, 0, 0 }, P(1) | P(3), 0),
-        CALL(link, { G, 0 }, P(0) | P(1), 0),
-        CALL(linkat, { AT_FDCWD, G, AT_FDCWD, 0, 0 }, P(1) | P(3), 0),
-        CALL(symlink, { G, 0 }, P(0) | P(1), EDGE),
-        CALL(symlinkat, { G, AT_FDCWD, 0 }, P(0) | P(2), EDGE),
+        CALL(rename, { G, G }, P(0) | P(1), 0),
+        CALL(renameat, { AT_FDCWD, G, AT_FDCWD, G }, P(1) | P(3), 0),
+        CALL(renameat2, { AT_FDCWD, G, AT_FDCWD, G, 0 }, P(1) | P(3), 0),
+        CALL(link, { G, G }, P(0) | P(1), 0),
+        CALL(linkat, { AT_FDCWD, G, AT_FDCWD, G, 0 }, P(1) | P(3), 0),
+        CALL(symlink, { G, G }, P(0) | P(1), EDGE),
+        CALL(symlinkat, { G, AT_FDCWD, G }, P(0) | P(2), EDGE),
         CALL(readlink, { 0, G, 100 }, P(0), 0),
         CALL(readlinkat, { AT_FDCWD, 0, G, 100 }, P(1), 0),
         CALL(chdir, { 0 }, P(0), 0),
@@ -177,8 +177,8 @@ static void names(void)
         CALL(truncate, { 0, 0 }, P(0), 0),
         CALL(mknod, { 0, S_IFREG | 0600, 0 }, P(0), EDGE),
         CALL(mknodat, { AT_FDCWD, 0, S_IFREG | 0600, 0 }, P(1), EDGE),
-        CALL(utime, { G, 0 }, P(0) | P(1), READ_ONLY),
-        CALL(utimes, { G, 0 }, P(0) | P(1), READ_ONLY),
+        CALL(utime, { G, G }, P(0) | P(1), READ_ONLY),
+        CALL(utimes, { G, G }, P(0) | P(1), READ_ONLY),
         CALL(utimensat, { AT_FDCWD, G, 0, 0 }, P(2), READ_ONLY),
         CALL(getxattr, { 0, G, G, 10 }, P(0), 0),
         CALL(setxattr, { 0, G, G, 10, 0 }, P(0), 0),

@@ -11,11 +11,12 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
+use super::counts::Counts;
 use super::frames::FreePages;
 use super::mapping::{Protection, SharedMapping};
 use super::{BackingFile, PAGE_SIZE, VolatileSlice};
@@ -42,7 +43,7 @@ pub struct MemoryFile {
     mapping: SharedMapping,
     limit: u64,
     used_pages: AtomicU64,
-    counts: Box<[AtomicU32]>,
+    counts: Counts,
     free: Mutex<Free>,
     punched: Condvar,
 }
@@ -65,7 +66,7 @@ impl MemoryFile {
         let length = usize::try_from(limit).map_err(|_| io::ErrorKind::InvalidInput)?;
         let file = create(limit)?;
         let mapping = SharedMapping::new(file.as_fd(), 0, length, Protection::ReadWrite)?;
-        let counts = zeroed_counts(length / PAGE_SIZE as usize);
+        let counts = Counts::new(limit / PAGE_SIZE);
         let free = Free { pages: FreePages::new(limit / PAGE_SIZE), punching: 0 };
         Ok(Arc::new(Self {
             file,
@@ -137,8 +138,7 @@ impl MemoryFile {
     /// How many references the page at byte `offset` has; zero means that it is free or not of this file. One means that
     /// whoever holds that reference has the page for itself.
     pub fn reference_count(&self, offset: u64) -> u32 {
-        let index = usize::try_from(offset / PAGE_SIZE).ok();
-        index.and_then(|index| self.counts.get(index)).map_or(0, |count| count.load(Ordering::Acquire))
+        self.counts.get(offset / PAGE_SIZE).map_or(0, |count| count.load(Ordering::Acquire))
     }
 
     /// Bytes in use.
@@ -176,13 +176,8 @@ impl MemoryFile {
         debug_assert_eq!(zeroed, length, "pages of the memory file are always accessible");
     }
 
-    fn counts_of(&self, pages: &Range<u64>) -> &[AtomicU32] {
-        let count = self.counts.len() as u64;
-        &self.counts[pages.start.min(count) as usize..pages.end.min(count) as usize]
-    }
-
     fn set_counts(&self, pages: &Range<u64>, value: u32) {
-        for count in self.counts_of(pages) {
+        for count in self.counts.of(pages) {
             count.store(value, Ordering::Release);
         }
     }
@@ -224,7 +219,7 @@ impl BackingFile for MemoryFile {
 
     fn retain(&self, range: Range<u64>) {
         let _free = self.free.lock();
-        for count in self.counts_of(&(range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE))) {
+        for count in self.counts.of(&(range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE))) {
             let old = count.load(Ordering::Relaxed);
             debug_assert_ne!(old, 0, "a page that is retained has a reference already");
             count.store(old.saturating_add(1), Ordering::Release);
@@ -236,7 +231,7 @@ impl BackingFile for MemoryFile {
         let mut free = self.free.lock();
         let mut freed = 0;
         let mut run = first..first;
-        for (count, page) in self.counts_of(&(first..range.end.div_ceil(PAGE_SIZE))).iter().zip(first..) {
+        for (count, page) in self.counts.of(&(first..range.end.div_ceil(PAGE_SIZE))).zip(first..) {
             let old = count.load(Ordering::Relaxed);
             debug_assert_ne!(old, 0, "a page that is released has a reference");
             if old == 0 || old == STUCK {
@@ -271,14 +266,6 @@ fn create(limit: u64) -> io::Result<OwnedFd> {
     rustix::fs::ftruncate(&file, limit)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
-}
-
-/// `count` zeroes, of which the host backs only those that are touched.
-#[expect(unsafe_code, reason = "zeroed memory as atomics")]
-fn zeroed_counts(count: usize) -> Box<[AtomicU32]> {
-    let counts = Box::<[AtomicU32]>::new_zeroed_slice(count);
-    // SAFETY: all zeroes is a valid AtomicU32.
-    unsafe { counts.assume_init() }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod access;
 mod copy;
+mod counts;
 mod fault_handler;
 mod frames;
 mod host_file;

@@ -102,7 +102,7 @@ impl SandboxBuilder {
 /// Three quarters of the host's memory.
 fn default_memory_limit() -> u64 {
     let system = rustix::system::sysinfo();
-    let total = u64::from(system.totalram) * u64::from(system.mem_unit);
+    let total = system.totalram.saturating_mul(u64::from(system.mem_unit));
     total / 4 * 3
 }
 

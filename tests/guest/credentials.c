@@ -199,18 +199,6 @@ static void limits(void)
     say("of nobody: %s", err(prlimit(999999, RLIMIT_CORE, NULL, &now)));
 }
 
-static void processor_limit(void)
-{
-    pid_t child = fork();
-    if (child == 0) {
-        struct rlimit limit = { 1, 5 };
-        MUST(setrlimit(RLIMIT_CPU, &limit));
-        for (;;) {
-        }
-    }
-    say("child: %s", reap(child));
-}
-
 static void process_limit(void)
 {
     /* A user that nobody else is, so that its processes are those started here. */
@@ -276,5 +264,5 @@ static void system_names(void)
 }
 
 CHECK_MAIN(CASE(as_root), CASE(saved_ids), CASE(drop_for_good), CASE(effective_alone), CASE(groups),
-           CASE(file_system_ids), CASE(other_processes), CASE(capability_calls), CASE(limits), CASE(processor_limit),
+           CASE(file_system_ids), CASE(other_processes), CASE(capability_calls), CASE(limits),
            CASE(process_limit), CASE(system_names))

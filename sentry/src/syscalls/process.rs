@@ -33,12 +33,9 @@ pub fn clone(
     // As Linux, which ignores unknown signals and unknown flags here.
     let exit_signal = exit_signal(flags & CSIGNAL).unwrap_or(None);
     let flags = CloneFlags::from_bits_truncate(flags & 0xffff_ffff & !CSIGNAL);
-    if flags.contains(CloneFlags::CLONE_PIDFD) {
-        if flags.intersects(
-            CloneFlags::CLONE_PARENT_SETTID | CloneFlags::CLONE_DETACHED | CloneFlags::CLONE_THREAD,
-        ) {
-            return Err(Errno::EINVAL.into());
-        }
+    let apart = CloneFlags::CLONE_PARENT_SETTID | CloneFlags::CLONE_DETACHED | CloneFlags::CLONE_THREAD;
+    if flags.contains(CloneFlags::CLONE_PIDFD) && flags.intersects(apart) {
+        return Err(Errno::EINVAL.into());
     }
     task.clone_task(CloneRequest { flags, exit_signal, stack, tls, parent_tid, pidfd: parent_tid, child_tid })
 }

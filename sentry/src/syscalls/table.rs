@@ -206,7 +206,7 @@ syscalls! {
     prctl => prctl::prctl, Partial("no seccomp, PR_SET_MM, speculation control or timer slack");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
-    setrlimit => limits::setrlimit, Full;
+    setrlimit => limits::setrlimit, Partial("RLIMIT_CPU, RLIMIT_RSS and RLIMIT_CORE are kept without effect");
     chroot => directory::chroot, Full;
     sync => sync::sync, Full;
     acct => refused::not_built, Refused("ENOSYS: as without CONFIG_BSD_PROCESS_ACCT");
@@ -334,7 +334,7 @@ syscalls! {
     recvmmsg => socket::recvmmsg, Full;
     fanotify_init => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     fanotify_mark => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
-    prlimit64 => limits::prlimit64, Full;
+    prlimit64 => limits::prlimit64, Partial("RLIMIT_CPU, RLIMIT_RSS and RLIMIT_CORE are kept without effect");
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;

@@ -1,6 +1,6 @@
 //! Epoll instances (`epoll(7)`).
 //!
-//! An [`Epoll`] knows the files that it watches ([`Entry`]), and which of them may be ready. An entry is registered at the wait queue
+//! An [`Epoll`] knows the files that it watches (`Entry`), and which of them may be ready. An entry is registered at the wait queue
 //! of its file and puts itself on the ready list when the file tells it something; whoever waits asks the files on that list
 //! what is really ready. A file that is closed takes its entries with it ([`Watchers`]).
 //!

@@ -1,6 +1,6 @@
 //! UNIX domain sockets (`unix(7)`): streams, datagrams and sequenced packets.
 //!
-//! A socket owns an [`Inbox`], into which whoever is connected to it puts messages; it knows the inbox of its peer, not the peer
+//! A socket owns an `Inbox`, into which whoever is connected to it puts messages; it knows the inbox of its peer, not the peer
 //! itself. Closing a socket closes both for its side. A descriptor refers to a [`UnixFile`], which closes the socket when it goes.
 //!
 //! Locks: class `Socket` for one socket's own state (never two at a time), then class `InodeData` for the contents of an inbox.

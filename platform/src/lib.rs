@@ -39,6 +39,7 @@
 pub mod arch;
 pub mod memory;
 pub mod mock;
+mod operations;
 pub mod ptrace;
 pub mod systrap;
 

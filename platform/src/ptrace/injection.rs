@@ -4,9 +4,9 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use super::queue::Operation;
 use super::stub;
 use super::tracee::{Stopped, TraceeError, injected_registers};
+use crate::operations::Operation;
 use crate::{Access, Mapping, PlatformError, Populate, Registers};
 
 /// How many calls one crossing makes.

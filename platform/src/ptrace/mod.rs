@@ -26,7 +26,6 @@ mod interrupt;
 mod measure;
 mod nursery;
 mod placement;
-mod queue;
 mod seed;
 mod space;
 mod stub;

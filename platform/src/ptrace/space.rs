@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::context::PtraceContext;
-use super::injection::inject;
+use super::injection::{MOST_CALLS, inject};
 use super::nursery::Stub;
-use super::queue::{Operation, Queue};
 use super::tracee::Stopped;
 use super::{order_failed, user_addresses};
 use crate::memory::PAGE_SIZE;
+use crate::operations::{Operation, Queue};
 use crate::{Access, AddressSpace, Context, Mapping, PlatformError};
 
 /// Beyond this many queued operations they are applied without waiting for a switch.
@@ -184,7 +184,7 @@ impl Space {
         // Objects that are retired later may belong to operations that are queued later.
         let retired = std::mem::take(&mut self.retired.lock().0);
         loop {
-            let batch = self.queue.lock().take_batch();
+            let batch = self.queue.lock().take_batch(MOST_CALLS);
             if batch.is_empty() {
                 break;
             }

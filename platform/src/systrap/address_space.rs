@@ -1,22 +1,26 @@
 //! A guest address space: a stub process with its mapper, its queue of mapping operations and its idle threads.
 //!
-//! Locks, in this order: `mapper`, then `queue`; `threads` on its own.
+//! Locks, in this order: `mapper`, then `queue` or `retired`; `threads` on its own.
 
 use std::any::Any;
 use std::io;
 use std::mem;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guest_thread::GuestThread;
-use super::layout::{AREA_COUNT, BASE, LOWEST};
-use super::mapper::{Mapper, Operation};
+use super::layout::{AREA_COUNT, BASE, LOWEST, orders};
+use super::mapper::{Mapper, MapperError};
 use super::pool::{Pool, Stub, lock};
 use super::stub;
 use super::stub_process::StubProcess;
 use crate::memory::PAGE_SIZE;
-use crate::{Access, AddressSpace, BackingFile, Context, Mapping, PlatformError};
+use crate::operations::{Operation, Queue};
+use crate::{Access, AddressSpace, Context, Mapping, PlatformError};
+
+/// Beyond this many queued operations they are applied without waiting for a switch.
+const MOST_QUEUED: usize = 4096;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,25 +29,23 @@ pub struct SystrapAddressSpace {
     /// `None` only while the value is dropped.
     mapper: Mutex<Option<Mapper>>,
     queue: Mutex<Queue>,
-    /// Whether the queue holds anything; read without the lock at each switch.
+    /// Whether there are operations that are not in effect; read without the lock at each switch.
     queued: AtomicBool,
+    retired: Mutex<Retired>,
+    /// Contexts that run guest code, or are about to.
+    running: AtomicUsize,
     threads: Mutex<Threads>,
     /// Where the stub goes back to.
     pool: Arc<Pool>,
 }
 
-/// What has not taken effect yet.
+/// What is dropped when all that was queued before it is in effect.
 #[derive(Default)]
-struct Queue {
-    operations: Vec<Operation>,
-    /// Files that must stay open until the operations that map them are made.
-    files: Vec<Arc<dyn BackingFile>>,
-    retired: Vec<Box<dyn Any + Send>>,
-}
+struct Retired(Vec<Box<dyn Any + Send>>);
 
-impl std::fmt::Debug for Queue {
+impl std::fmt::Debug for Retired {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Queue").field("operations", &self.operations).finish_non_exhaustive()
+        write!(formatter, "{} objects", self.0.len())
     }
 }
 
@@ -70,22 +72,32 @@ impl SystrapAddressSpace {
             mapper: Mutex::new(Some(mapper)),
             queue: Mutex::default(),
             queued: AtomicBool::new(false),
+            retired: Mutex::default(),
+            running: AtomicUsize::new(0),
             threads: Mutex::new(threads),
             pool,
         }
     }
 
     /// A thread to run guest code with, in any state.
-    pub fn take_thread(&self) -> io::Result<GuestThread> {
+    pub fn take_thread(&self) -> Result<GuestThread, PlatformError> {
+        if self.process.is_dead() {
+            return Err(self.process.died("it has ended before"));
+        }
         let mut threads = lock(&self.threads);
         if let Some(thread) = threads.idle.pop() {
             return Ok(thread);
         }
+        let exhausted = |source| PlatformError::Exhausted { what: "a thread for guest code", source };
         // The last area is the mapper's.
         if threads.next_area >= AREA_COUNT - 1 {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            return Err(exhausted(io::Error::from_raw_os_error(libc::EAGAIN)));
         }
-        let thread = GuestThread::start(&self.process, stub::addresses(), threads.next_area)?;
+        let thread = GuestThread::start(&self.process, stub::addresses(), threads.next_area);
+        let thread = thread.map_err(|source| match self.process.is_dead() {
+            true => self.process.died(source),
+            false => exhausted(source),
+        })?;
         threads.next_area += 1;
         Ok(thread)
     }
@@ -95,40 +107,73 @@ impl SystrapAddressSpace {
         lock(&self.threads).idle.push(thread);
     }
 
+    /// Tells that the caller is about to run guest code; until it tells otherwise, others confirm what they unmap.
+    pub fn enter(&self) {
+        self.running.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Tells that the caller does not run guest code any more.
+    pub fn leave(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Makes all that is queued take effect.
+    ///
+    /// # Errors
+    /// What could not be done stays queued, so that no guest code runs as if it was in effect.
     pub fn apply(&self) -> Result<(), PlatformError> {
-        if !self.queued.load(Ordering::Acquire) {
+        if !self.queued.load(Ordering::SeqCst) {
             return Ok(());
         }
         let mut mapper = lock(&self.mapper);
-        let queue = mem::take(&mut *lock(&self.queue));
-        let result = match &mut *mapper {
-            Some(mapper) => mapper.apply(self.process.memory(), &queue.operations),
-            None => Ok(()),
-        };
-        {
-            // Only now: whoever finds nothing queued must be able to rely on all of it.
-            let rest = lock(&self.queue);
-            self.queued.store(!rest.operations.is_empty(), Ordering::Release);
-        }
+        // Objects that are retired later may belong to operations that are queued later.
+        let retired = mem::take(&mut lock(&self.retired).0);
+        let result = self.apply_all(&mut mapper);
         drop(mapper);
-        result.map_err(|source| match source.raw_os_error() {
-            Some(libc::ENOMEM | libc::EAGAIN) => PlatformError::Exhausted { what: "a mapping", source },
-            Some(_) => PlatformError::Host { call: "mmap, munmap or mprotect in a stub", source },
-            None => PlatformError::Died { what: format!("stub {}: {source}", self.process.pid()) },
-        })
+        if result.is_err() {
+            lock(&self.retired).0.extend(retired);
+        }
+        result
     }
 
-    fn enqueue(&self, operation: Operation, file: Option<Arc<dyn BackingFile>>) {
-        let mut queue = lock(&self.queue);
-        match queue.operations.last_mut() {
-            Some(last) if last.merged(&operation).is_some() => {
-                *last = last.merged(&operation).unwrap_or(operation);
-            }
-            _ => queue.operations.push(operation),
+    fn apply_all(&self, mapper: &mut Option<Mapper>) -> Result<(), PlatformError> {
+        let Some(mapper) = mapper else { return Ok(()) };
+        loop {
+            let batch = {
+                let mut queue = lock(&self.queue);
+                let batch = queue.take_batch(orders::CAPACITY);
+                if batch.is_empty() {
+                    // Only now: whoever finds nothing queued must be able to rely on all of it.
+                    self.queued.store(false, Ordering::SeqCst);
+                    return Ok(());
+                }
+                batch
+            };
+            let Err(error) = mapper.apply(self.process.memory(), &batch) else { continue };
+            lock(&self.queue).put_back(batch);
+            return Err(match error {
+                MapperError::Gone(source) => self.process.died(source),
+                MapperError::Refused(source) => match source.raw_os_error() {
+                    Some(libc::ENOMEM | libc::EAGAIN) => {
+                        PlatformError::Exhausted { what: "a mapping", source }
+                    }
+                    _ => PlatformError::Host { call: "mmap, munmap or mprotect in a stub", source },
+                },
+            });
         }
-        queue.files.extend(file);
-        self.queued.store(true, Ordering::Release);
+    }
+
+    /// Adds an operation.
+    fn push(&self, operation: Operation) -> Result<(), PlatformError> {
+        check(operation.range())?;
+        let (dropped, length) = {
+            let mut queue = lock(&self.queue);
+            let dropped = queue.push(operation);
+            self.queued.store(true, Ordering::SeqCst);
+            (dropped, queue.len())
+        };
+        drop(dropped);
+        if length > MOST_QUEUED { self.apply() } else { Ok(()) }
     }
 }
 
@@ -138,8 +183,9 @@ impl Drop for SystrapAddressSpace {
         let mapper = self.mapper.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut mapper) = mapper else { return };
         // What is queued would be unmapped again at once.
-        let all = Operation::unmap(&(LOWEST..BASE));
-        if threads.all_idle() && mapper.apply(self.process.memory(), &[all]).is_ok() {
+        let all = Operation::Unmap(LOWEST..BASE);
+        let usable = threads.all_idle() && !self.process.is_dead();
+        if usable && mapper.apply(self.process.memory(), &[all]).is_ok() {
             self.pool.give_back(Stub { process: Arc::clone(&self.process), mapper, threads });
         } else {
             self.process.end();
@@ -160,36 +206,35 @@ fn check(range: &Range<u64>) -> Result<(), PlatformError> {
 
 impl AddressSpace for SystrapAddressSpace {
     fn map(&self, mapping: Mapping) -> Result<(), PlatformError> {
-        check(&mapping.range)?;
-        self.enqueue(Operation::map(&mapping), Some(mapping.file));
-        Ok(())
+        let length = mapping.range.end.saturating_sub(mapping.range.start);
+        if !mapping.offset.is_multiple_of(PAGE_SIZE) || mapping.offset.checked_add(length).is_none() {
+            return Err(PlatformError::InvalidRange(mapping.range));
+        }
+        self.push(Operation::Map(mapping))
     }
 
     fn unmap(&self, range: Range<u64>) -> Result<(), PlatformError> {
-        check(&range)?;
-        self.enqueue(Operation::unmap(&range), None);
-        Ok(())
+        self.push(Operation::Unmap(range))
     }
 
     fn protect(&self, range: Range<u64>, access: Access) -> Result<(), PlatformError> {
-        check(&range)?;
-        self.enqueue(Operation::protect(&range, access), None);
-        Ok(())
+        self.push(Operation::Protect(range, access))
     }
 
     fn retire(&self, object: Box<dyn Any + Send>) {
-        let mut queue = lock(&self.queue);
-        if queue.operations.is_empty() {
-            drop(queue);
-            // Wait for a batch that is being applied right now: the object may belong to it.
-            drop(lock(&self.mapper));
-            drop(object);
-        } else {
-            queue.retired.push(object);
-        }
+        lock(&self.retired).0.push(object);
     }
 
     fn flush(&self, _current: Option<&mut dyn Context>) -> Result<(), PlatformError> {
+        // Taken first: what is retired from here on may belong to operations that nobody has seen yet.
+        let retired = mem::take(&mut lock(&self.retired).0);
+        let queued = self.queued.load(Ordering::SeqCst);
+        if !queued || self.running.load(Ordering::SeqCst) == 0 {
+            // No guest code runs here, and none will before what is queued is in effect.
+            drop(retired);
+            return Ok(());
+        }
+        lock(&self.retired).0.extend(retired);
         self.apply()
     }
 }

@@ -61,10 +61,7 @@ impl SystrapContext {
             self.pending_fpu = Some(self.save_fpu()?);
         }
         self.release();
-        let systrap = downcast(space).ok_or_else(foreign)?;
-        let thread = systrap
-            .take_thread()
-            .map_err(|source| PlatformError::Exhausted { what: "a thread for guest code", source })?;
+        let thread = downcast(space).ok_or_else(foreign)?.take_thread()?;
         self.current = Some(Current {
             space: Arc::clone(space),
             thread,
@@ -72,6 +69,34 @@ impl SystrapContext {
             partial: false,
         });
         Ok(())
+    }
+
+    /// Runs guest code until there is an exit to report.
+    fn run_to_exit(&mut self, registers: &mut Registers) -> Result<Exit, PlatformError> {
+        let ids = self.current.as_ref().map_or((0, 0), |current| current.thread.ids());
+        self.interrupter.target.store(pack(ids), Ordering::SeqCst);
+        let exit = loop {
+            if self.interrupter.pending.swap(false, Ordering::SeqCst) {
+                break Ok(Exit::Interrupted);
+            }
+            let exit = self.run(registers);
+            if let Some(current) = &mut self.current {
+                current.handed_out = *registers;
+                current.partial = current.thread.is_in_call();
+            }
+            // A signal that nobody of ours has sent is no reason to stop.
+            if !matches!(exit, Ok(Exit::Interrupted)) {
+                break exit;
+            }
+        };
+        self.interrupter.target.store(0, Ordering::SeqCst);
+        exit
+    }
+
+    /// Forgets a thread that has ended, and all that was only in it.
+    fn forget_thread(&mut self) {
+        self.current = None;
+        self.pending_fpu.get_or_insert_with(FpuState::initial);
     }
 
     /// Runs guest code until the thread stands still.
@@ -113,21 +138,12 @@ impl Context for SystrapContext {
         registers: &mut Registers,
     ) -> Result<Exit, PlatformError> {
         self.enter(space)?;
-        downcast(space).ok_or_else(foreign)?.apply()?;
-        let ids = self.current.as_ref().map_or((0, 0), |current| current.thread.ids());
-        self.interrupter.target.store(pack(ids), Ordering::SeqCst);
-        if self.interrupter.pending.swap(false, Ordering::SeqCst) {
-            self.interrupter.target.store(0, Ordering::SeqCst);
-            return Ok(Exit::Interrupted);
-        }
-        let exit = self.run(registers);
-        self.interrupter.target.store(0, Ordering::SeqCst);
-        if matches!(exit, Ok(Exit::Interrupted)) {
-            self.interrupter.pending.store(false, Ordering::SeqCst);
-        }
-        if let Some(current) = &mut self.current {
-            current.handed_out = *registers;
-            current.partial = current.thread.is_in_call();
+        let systrap = downcast(space).ok_or_else(foreign)?;
+        systrap.enter();
+        let exit = systrap.apply().and_then(|()| self.run_to_exit(registers));
+        systrap.leave();
+        if matches!(exit, Err(PlatformError::Died { .. })) {
+            self.forget_thread();
         }
         exit
     }

@@ -71,7 +71,11 @@ pub fn guest(addresses: &Addresses) -> Vec<Instruction> {
         instruction(LOAD_WORD, 0, 0, ARCHITECTURE),
     ];
     let calls = NEED_ALL_REGISTERS.len() as u8;
-    program.push(instruction(JUMP_EQUAL, 0, calls + 1, X86_64));
+    // 32-bit entries are no calls: the handler brings what is needed to tell that the instruction is refused.
+    program.push(instruction(JUMP_EQUAL, 0, calls + 4, X86_64));
+    // Calls through the vsyscall page return by themselves: a notification would come before that.
+    program.push(instruction(LOAD_WORD, 0, 0, POINTER_HIGH));
+    program.push(instruction(JUMP_EQUAL, calls + 2, 0, u32::MAX));
     program.push(instruction(LOAD_WORD, 0, 0, NUMBER));
     for (call, rest) in NEED_ALL_REGISTERS.into_iter().zip((0..calls).rev()) {
         program.push(instruction(JUMP_EQUAL, rest + 1, 0, call as u32));

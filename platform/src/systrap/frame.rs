@@ -5,10 +5,11 @@
 //! written anew each time.
 
 use super::control::{ControlMemory, area_address};
-use super::layout::{AREA_SIZE, BASE, area};
+use super::layout::{AREA_SIZE, area};
 use crate::arch::FpuState;
 use crate::{Access, Exit, Fault, Registers, Trap};
 
+const UC_FLAGS: u64 = 0;
 const UC_STACK: u64 = 16;
 const UC_REGISTERS: u64 = 40;
 const UC_SEGMENTS: u64 = 184;
@@ -19,6 +20,11 @@ const UC_FPSTATE: u64 = 224;
 const UC_SIGNAL_MASK: u64 = 296;
 const INFO_CODE: u64 = 8;
 const INFO_ADDRESS: u64 = 16;
+const INFO_ARCHITECTURE: u64 = 28;
+const INFO_SIZE: u64 = 128;
+
+/// `UC_FP_XSTATE`, `UC_SIGCONTEXT_SS` and `UC_STRICT_RESTORE_SS`: all of the frame is meant as it is.
+const UC_ALL_FLAGS: u64 = 7;
 
 /// Offsets in the extended state.
 const MXCSR: usize = 24;
@@ -29,15 +35,17 @@ const SMALLEST: usize = HEADER + 64;
 /// The second magic number behind the state takes four bytes.
 const LARGEST: usize = (AREA_SIZE / 2) as usize;
 
-/// `cs` and `ss` of 64-bit user code.
-const USER_CS: u64 = 0x33;
-const USER_SS: u64 = 0x2b;
+/// `AUDIT_ARCH_X86_64`.
+pub const X86_64: u32 = 0xc000_003e;
+
+/// What a call returns that nobody answers.
+pub const NOT_IMPLEMENTED: u64 = (libc::ENOSYS as u64).wrapping_neg();
 
 const TRAP_PAGE_FAULT: u64 = 14;
 const SI_KERNEL: i32 = 0x80;
 
 /// Where a stopped thread's frame is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
     index: u64,
     context: u64,
@@ -56,7 +64,7 @@ impl Frame {
                 && address.checked_add(length).is_some_and(|end| end <= start + AREA_SIZE)
                 && address.is_multiple_of(8)
         };
-        let valid = inside(context, UC_SIGNAL_MASK + 8) && inside(info, INFO_ADDRESS + 8);
+        let valid = inside(context, UC_SIGNAL_MASK + 8) && inside(info, INFO_SIZE);
         valid.then_some(Self { index, context, info, signal: i32::try_from(signal).unwrap_or(0) })
     }
 
@@ -75,8 +83,9 @@ impl Frame {
         for (at, register) in (self.context + UC_REGISTERS..).step_by(8).zip(in_frame_order(&mut registers)) {
             *register = self.word(memory, at);
         }
-        registers.cs = USER_CS;
-        registers.ss = USER_SS;
+        let segments = self.word(memory, self.context + UC_SEGMENTS);
+        registers.cs = segments & 0xffff;
+        registers.ss = segments >> 48;
         registers.orig_rax = u64::MAX;
         registers.fs_base = self.word(memory, area_address(self.index) + area::FS_BASE);
         registers.gs_base = self.word(memory, area_address(self.index) + area::GS_BASE);
@@ -90,15 +99,17 @@ impl Frame {
         for (at, register) in (self.context + UC_REGISTERS..).step_by(8).zip(in_frame_order(&mut registers)) {
             self.set_word(memory, at, *register);
         }
-        // cs, gs, fs, ss; the segments of thread-local storage are empty in 64-bit code.
-        self.set_word(memory, self.context + UC_SEGMENTS, USER_CS | USER_SS << 48);
+        // cs, gs, fs, ss; the kernel takes cs and ss alone, and makes them selectors of user level.
+        self.set_word(memory, self.context + UC_SEGMENTS, registers.cs & 0xffff | registers.ss << 48);
+        self.set_word(memory, self.context + UC_FLAGS, UC_ALL_FLAGS);
         self.set_word(memory, self.context + UC_SIGNAL_MASK, 0);
         for (offset, word) in (0..).step_by(8).zip(signal_stack(self.index)) {
             self.set_word(memory, self.context + UC_STACK + offset, word);
         }
         for (offset, base) in [area::FS_BASE, area::GS_BASE].into_iter().zip(bases) {
-            let canonical = if base < BASE { base } else { 0 };
-            self.set_word(memory, area_address(self.index) + offset, canonical);
+            // The processor refuses others.
+            let base = if is_canonical(base) { base } else { 0 };
+            self.set_word(memory, area_address(self.index) + offset, base);
         }
     }
 
@@ -137,13 +148,18 @@ impl Frame {
         (SMALLEST..=LARGEST).contains(&size).then_some(size & !7)
     }
 
-    /// Why the thread stopped.
-    pub fn exit(&self, memory: &ControlMemory) -> Exit {
+    /// Why the thread stopped, with its `registers`, which become those of the contract.
+    pub fn exit(&self, memory: &ControlMemory, registers: &mut Registers) -> Exit {
         let trap = self.word(memory, self.context + UC_TRAP);
         let code = (self.word(memory, self.info + INFO_CODE) & 0xffff_ffff) as u32 as i32;
         match self.signal {
             super::stub::KICK => Exit::Interrupted,
-            libc::SIGSYS => Exit::Syscall,
+            // Sent by somebody outside, whom guests have nothing to do with.
+            _ if code <= 0 => Exit::Interrupted,
+            libc::SIGSYS => {
+                let architecture = self.word(memory, self.info + INFO_ARCHITECTURE - 4) >> 32;
+                system_call(architecture as u32, registers)
+            }
             libc::SIGSEGV | libc::SIGBUS if trap == TRAP_PAGE_FAULT => {
                 let error = self.word(memory, self.context + UC_ERROR);
                 Exit::Fault(Fault {
@@ -152,11 +168,39 @@ impl Frame {
                     bus_error: self.signal == libc::SIGBUS,
                 })
             }
-            libc::SIGSEGV => Exit::Trap(Trap { signal: libc::SIGSEGV, code: SI_KERNEL, address: 0 }),
+            libc::SIGSEGV => GENERAL_PROTECTION,
             signal => Exit::Trap(Trap { signal, code, address: self.word(memory, self.info + INFO_ADDRESS) }),
         }
     }
 }
+
+/// What a trapped call is. `int 0x80` and its like are refused, as by a kernel without 32-bit programs.
+fn system_call(architecture: u32, registers: &mut Registers) -> Exit {
+    if architecture == X86_64 {
+        registers.orig_rax = registers.rax;
+        registers.rax = NOT_IMPLEMENTED;
+        return Exit::Syscall;
+    }
+    registers.rip = registers.rip.wrapping_sub(2);
+    GENERAL_PROTECTION
+}
+
+/// Whether a processor with four-level page tables takes `address` as one.
+fn is_canonical(address: u64) -> bool {
+    let shifted = (address << 16) as i64;
+    shifted >> 16 == address as i64
+}
+
+/// Whether `registers` are such that a program can have them, as far as the kernel would silently change them otherwise.
+pub fn is_possible(registers: &Registers) -> bool {
+    const USER_LEVEL: u64 = 3;
+    [registers.cs, registers.ss]
+        .into_iter()
+        .all(|selector| selector & USER_LEVEL == USER_LEVEL && selector <= u64::from(u16::MAX))
+}
+
+/// What becomes of a thread with registers that no program can have.
+pub const GENERAL_PROTECTION: Exit = Exit::Trap(Trap { signal: libc::SIGSEGV, code: SI_KERNEL, address: 0 });
 
 /// The words of `stack_t` for the thread with area `index`.
 pub fn signal_stack(index: u64) -> [u64; 3] {

@@ -3,18 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use super::frame::Frame;
+use super::frame::{self, Frame, GENERAL_PROTECTION, NOT_IMPLEMENTED, X86_64};
 use super::notify::{Listener, Notification, Sent};
 use super::stub::Addresses;
 use super::stub_process::StubProcess;
 use crate::arch::FpuState;
-use crate::{Exit, PlatformError, Registers, Trap};
-
-/// `AUDIT_ARCH_X86_64`.
-const X86_64: u32 = 0xc000_003e;
-
-/// What a call returns that nobody answers.
-const NOT_IMPLEMENTED: u64 = (libc::ENOSYS as u64).wrapping_neg();
+use crate::{Exit, PlatformError, Registers};
 
 /// A thread that runs guest code when it is told to, and waits in a call of which the sentry knows otherwise.
 #[derive(Debug)]
@@ -64,29 +58,42 @@ impl GuestThread {
     /// Lets a thread that stands in a call of the guest return `value` from it, and waits until it stands still again. `None` if a signal was
     /// faster: then all of `registers` are filled in, as they are after the call, to be loaded with [`run`](Self::run).
     pub fn answer(&mut self, value: u64, registers: &mut Registers) -> Result<Option<Exit>, PlatformError> {
-        let State::InCall(call) = self.state else { return Ok(None) };
-        match self.listener.send(call.id, value).map_err(|error| self.died(&error))? {
-            Sent::Delivered => self.wait(registers).map(Some),
-            Sent::Interrupted => {
-                self.wait_for_handler()?;
-                *registers = self.registers()?;
+        while let State::InCall(call) = self.state {
+            match self.listener.send(call.id, value).map_err(|error| self.process.died(error))? {
+                Sent::Delivered => return self.wait(registers).map(Some),
+                Sent::Interrupted => self.follow(&call)?,
+            }
+            if matches!(self.state, State::InHandler { .. }) {
+                let (_, frame) = self.stop()?;
+                *registers = frame.registers(self.process.memory());
                 fill_from_call(&call, registers);
                 registers.rax = value;
-                Ok(None)
             }
         }
+        Ok(None)
     }
 
     /// Loads all of `registers` (and `fpu`), runs guest code, and waits until it stands still.
     pub fn run(&mut self, registers: &mut Registers, fpu: Option<&FpuState>) -> Result<Exit, PlatformError> {
-        let (id, frame) = self.stop()?;
+        if !frame::is_possible(registers) {
+            return Ok(GENERAL_PROTECTION);
+        }
+        let (mut id, frame) = self.stop()?;
         let memory = self.process.memory();
         frame.set_registers(memory, registers);
         if let Some(fpu) = fpu {
             frame.set_fpu(memory, fpu).ok_or_else(|| self.tampered())?;
         }
-        // All signals are blocked in the handler, so that the call cannot be interrupted.
-        self.listener.send(id, 0).map_err(|error| self.died(&error))?;
+        while self.listener.send(id, 0).map_err(|error| self.process.died(error))? == Sent::Interrupted {
+            // All signals are blocked in the handler: either the thread was stopped and continued from outside and calls again, or the guest
+            // has jumped into the handler and is in another now.
+            let notification = self.receive()?;
+            self.state = self.in_handler(&notification);
+            match self.state {
+                State::InHandler { id: new, frame: Some(new_frame) } if new_frame == frame => id = new,
+                _ => return self.report(&notification, registers),
+            }
+        }
         self.wait(registers)
     }
 
@@ -113,9 +120,9 @@ impl GuestThread {
 
     /// Brings the thread into its signal handler, where all of its state can be reached.
     fn stop(&mut self) -> Result<(u64, Frame), PlatformError> {
-        if let State::InCall(_) = self.state {
+        while let State::InCall(call) = self.state {
             super::kick(self.ids());
-            self.wait_for_handler()?;
+            self.follow(&call)?;
         }
         match self.state {
             State::InHandler { id, frame: Some(frame) } => Ok((id, frame)),
@@ -123,14 +130,21 @@ impl GuestThread {
         }
     }
 
-    /// Waits for the call of the signal handler, into which a kick has sent the thread.
-    fn wait_for_handler(&mut self) -> Result<(), PlatformError> {
-        let notification = self.listener.receive().map_err(|error| self.died(&error))?;
-        if notification.instruction_pointer != self.addresses.stopped {
+    /// Sees where a signal took the thread from `call`: into its handler, or, one that is ignored, back into the call.
+    fn follow(&mut self, call: &Notification) -> Result<(), PlatformError> {
+        let notification = self.receive()?;
+        self.state = if notification.instruction_pointer == self.addresses.stopped {
+            self.in_handler(&notification)
+        } else if notification.is_repetition_of(call) {
+            State::InCall(notification)
+        } else {
             return Err(self.tampered());
-        }
-        self.state = self.in_handler(&notification);
+        };
         Ok(())
+    }
+
+    fn receive(&self) -> Result<Notification, PlatformError> {
+        self.listener.receive().map_err(|error| self.process.died(error))
     }
 
     fn in_handler(&self, notification: &Notification) -> State {
@@ -139,43 +153,35 @@ impl GuestThread {
 
     /// Waits until the thread stands still and says why. After [`Exit::Syscall`] only the registers of the call are filled in.
     fn wait(&mut self, registers: &mut Registers) -> Result<Exit, PlatformError> {
-        let notification = self.listener.receive().map_err(|error| self.died(&error))?;
+        let notification = self.receive()?;
+        self.report(&notification, registers)
+    }
+
+    /// Takes note of where the thread stands and says why.
+    fn report(
+        &mut self,
+        notification: &Notification,
+        registers: &mut Registers,
+    ) -> Result<Exit, PlatformError> {
         if notification.instruction_pointer == self.addresses.stopped {
-            self.state = self.in_handler(&notification);
+            self.state = self.in_handler(notification);
             let State::InHandler { frame: Some(frame), .. } = self.state else { return Err(self.tampered()) };
             let memory = self.process.memory();
             *registers = frame.registers(memory);
-            let exit = frame.exit(memory);
-            if exit == Exit::Syscall {
-                registers.orig_rax = registers.rax;
-                registers.rax = NOT_IMPLEMENTED;
-            }
-            return Ok(exit);
+            return Ok(frame.exit(memory, registers));
         }
-        self.state = State::InCall(notification);
         if notification.architecture != X86_64 {
-            // `int 0x80`: a kernel without 32-bit programs refuses the instruction.
-            *registers = self.registers()?;
-            registers.rip = registers.rip.wrapping_sub(2);
-            return Ok(Exit::Trap(Trap { signal: libc::SIGSEGV, code: 0x80, address: 0 }));
+            // The filter lets no such call come this way.
+            return Err(self.tampered());
         }
-        fill_from_call(&notification, registers);
+        self.state = State::InCall(*notification);
+        fill_from_call(notification, registers);
         Ok(Exit::Syscall)
-    }
-
-    fn died(&self, error: &io::Error) -> PlatformError {
-        PlatformError::Died { what: format!("stub {} thread {}: {error}", self.process.pid(), self.tid) }
     }
 
     /// The guest did to the stub's memory what leaves the thread without registers: as good as killed.
     fn tampered(&self) -> PlatformError {
-        PlatformError::Died {
-            what: format!(
-                "stub {} thread {}: the guest destroyed its own frame",
-                self.process.pid(),
-                self.tid
-            ),
-        }
+        self.process.died(format_args!("the guest destroyed the frame of thread {}", self.tid))
     }
 }
 

@@ -4,70 +4,33 @@
 //! only it can make; its filter allows it three calls. So no guest can drive it or answer for it.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use super::control::ControlMemory;
 use super::layout::orders;
 use super::notify::{Listener, Sent};
+use crate::operations::Operation;
 use crate::{Access, Mapping, Populate};
 
-/// One mapping call, ready to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Operation {
-    number: i64,
-    arguments: [u64; 6],
-}
-
-impl Operation {
-    /// Makes `mapping`.
-    pub fn map(mapping: &Mapping) -> Self {
-        let populate = match mapping.populate {
-            Populate::Lazily => 0,
-            Populate::Now => libc::MAP_POPULATE,
-        };
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED | populate;
-        let length = mapping.range.end - mapping.range.start;
-        let descriptor = mapping.file.descriptor().as_raw_fd();
-        Self {
-            number: libc::SYS_mmap,
-            arguments: [
-                mapping.range.start,
-                length,
-                protection(mapping.access),
-                flags as u64,
-                descriptor as u64,
-                mapping.offset,
-            ],
+/// Number and arguments of the call that does `operation`.
+fn encode(operation: &Operation) -> [u64; 7] {
+    let length = |range: &Range<u64>| range.end - range.start;
+    match operation {
+        Operation::Map(Mapping { range, file, offset, access, populate }) => {
+            let populate = match populate {
+                Populate::Lazily => 0,
+                Populate::Now => libc::MAP_POPULATE,
+            };
+            let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
+            let descriptor = file.descriptor().as_raw_fd() as u64;
+            let number = libc::SYS_mmap as u64;
+            [number, range.start, length(range), protection(*access), flags, descriptor, *offset]
         }
-    }
-
-    /// Removes all mappings in `range`.
-    pub fn unmap(range: &std::ops::Range<u64>) -> Self {
-        Self { number: libc::SYS_munmap, arguments: [range.start, range.end - range.start, 0, 0, 0, 0] }
-    }
-
-    /// Changes the protection of `range`.
-    pub fn protect(range: &std::ops::Range<u64>, access: Access) -> Self {
-        let length = range.end - range.start;
-        Self { number: libc::SYS_mprotect, arguments: [range.start, length, protection(access), 0, 0, 0] }
-    }
-
-    /// Makes one operation of this and `next`, where that is the same.
-    pub fn merged(&self, next: &Self) -> Option<Self> {
-        let [start, length, protection, flags, descriptor, offset] = self.arguments;
-        let adjacent = self.number == next.number && start + length == next.arguments[0];
-        let same = match self.number {
-            libc::SYS_mmap => {
-                next.arguments[2..5] == [protection, flags, descriptor]
-                    && offset + length == next.arguments[5]
-            }
-            libc::SYS_mprotect => next.arguments[2] == protection,
-            _ => true,
-        };
-        (adjacent && same).then(|| Self {
-            number: self.number,
-            arguments: [start, length + next.arguments[1], protection, flags, descriptor, offset],
-        })
+        Operation::Unmap(range) => [libc::SYS_munmap as u64, range.start, length(range), 0, 0, 0, 0],
+        Operation::Protect(range, access) => {
+            [libc::SYS_mprotect as u64, range.start, length(range), protection(*access), 0, 0, 0]
+        }
     }
 }
 
@@ -96,49 +59,38 @@ impl Mapper {
         Ok(Self { listener, waiting })
     }
 
-    /// Makes `operations` in order and waits until all are in effect.
+    /// Makes `operations`, at most [`orders::CAPACITY`] of them, in order, and waits until all are in effect.
     ///
     /// # Errors
     /// What the last operation that failed answered; the others are made all the same.
-    pub fn apply(&mut self, memory: &ControlMemory, operations: &[Operation]) -> io::Result<()> {
-        operations.chunks(orders::CAPACITY).try_for_each(|batch| self.apply_batch(memory, batch))
-    }
-
-    fn apply_batch(&mut self, memory: &ControlMemory, batch: &[Operation]) -> io::Result<()> {
+    pub fn apply(&mut self, memory: &ControlMemory, operations: &[Operation]) -> Result<(), MapperError> {
         let slots = (orders::OPERATIONS..).step_by(orders::OPERATION_SIZE as usize);
-        for (slot, operation) in slots.zip(batch) {
-            memory.write_order(slot, operation.number as u64);
-            for (at, argument) in (slot + 8..).step_by(8).zip(operation.arguments) {
-                memory.write_order(at, argument);
+        for (slot, operation) in slots.zip(operations) {
+            for (at, word) in (slot..).step_by(8).zip(encode(operation)) {
+                memory.write_order(at, word);
             }
         }
-        match self.listener.send(self.waiting, batch.len() as u64)? {
-            Sent::Delivered => {}
-            Sent::Interrupted => return Err(io::Error::other("a signal reached the mapper")),
+        let count = operations.len() as u64;
+        // It blocks all signals; being stopped and continued from outside makes it call again.
+        while self.listener.send(self.waiting, count).map_err(MapperError::Gone)? == Sent::Interrupted {
+            self.waiting = self.listener.receive().map_err(MapperError::Gone)?.id;
         }
-        let report = self.listener.receive()?;
+        let report = self.listener.receive().map_err(MapperError::Gone)?;
         self.waiting = report.id;
         match report.arguments[0] as i64 {
             0 => Ok(()),
-            error => Err(io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(libc::EINVAL))),
+            error => Err(MapperError::Refused(io::Error::from_raw_os_error(
+                i32::try_from(-error).unwrap_or(libc::EINVAL),
+            ))),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_operations_that_continue_each_other_merge() {
-        let first = Operation::unmap(&(0x1000..0x3000));
-        assert_eq!(
-            first.merged(&Operation::unmap(&(0x3000..0x4000))),
-            Some(Operation::unmap(&(0x1000..0x4000)))
-        );
-        assert_eq!(first.merged(&Operation::unmap(&(0x4000..0x5000))), None);
-        assert_eq!(first.merged(&Operation::protect(&(0x3000..0x4000), Access::READ)), None);
-        let read = Operation::protect(&(0x1000..0x2000), Access::READ);
-        assert_eq!(read.merged(&Operation::protect(&(0x2000..0x3000), Access::WRITE)), None);
-    }
+/// Why operations are not in effect.
+#[derive(Debug)]
+pub enum MapperError {
+    /// The host refused one.
+    Refused(io::Error),
+    /// The mapper does not answer any more.
+    Gone(io::Error),
 }

@@ -36,7 +36,6 @@ mod seed;
 mod stub;
 mod stub_process;
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -75,14 +74,18 @@ impl SystrapPlatform {
     }
 
     /// Makes one thread of one stub, which then waits in the pool.
-    fn try_out(&self) -> io::Result<()> {
+    fn try_out(&self) -> Result<(), PlatformError> {
         let space = self.new_space()?;
         space.give_back(space.take_thread()?);
         Ok(())
     }
 
-    fn new_space(&self) -> io::Result<SystrapAddressSpace> {
-        Ok(SystrapAddressSpace::new(self.pool.take()?, Arc::clone(&self.pool)))
+    fn new_space(&self) -> Result<SystrapAddressSpace, PlatformError> {
+        let stub = self
+            .pool
+            .take()
+            .map_err(|source| PlatformError::Exhausted { what: "a process for an address space", source })?;
+        Ok(SystrapAddressSpace::new(stub, Arc::clone(&self.pool)))
     }
 }
 
@@ -120,9 +123,7 @@ impl Platform for SystrapPlatform {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        self.new_space()
-            .map(|space| Arc::new(space) as Arc<dyn AddressSpace>)
-            .map_err(|source| PlatformError::Exhausted { what: "a process for an address space", source })
+        Ok(Arc::new(self.new_space()?))
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {

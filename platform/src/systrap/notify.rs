@@ -29,6 +29,14 @@ pub struct Notification {
     pub arguments: [u64; 6],
 }
 
+impl Notification {
+    /// Whether this is the call `first`, made again because a signal interrupted it that is ignored.
+    pub fn is_repetition_of(&self, first: &Self) -> bool {
+        let what = |call: &Self| (call.number, call.architecture, call.instruction_pointer, call.arguments);
+        what(self) == what(first)
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 struct Answer {

@@ -42,11 +42,18 @@ impl Pool {
 
     /// A stub: a kept one, or a new one.
     pub fn take(&self) -> io::Result<Stub> {
-        if let Some(stub) = lock(&self.spare).pop() {
-            return Ok(stub);
+        while let Some(stub) = self.take_spare() {
+            if !stub.process.is_dead() {
+                return Ok(stub);
+            }
         }
         let (process, listener) = StubProcess::new(&lock(&self.seed))?;
-        Ok(Stub { process: Arc::new(process), mapper: Mapper::new(listener)?, threads: Threads::default() })
+        let mapper = Mapper::new(listener)?;
+        Ok(Stub { process: Arc::new(process), mapper, threads: Threads::default() })
+    }
+
+    fn take_spare(&self) -> Option<Stub> {
+        lock(&self.spare).pop()
     }
 
     /// Keeps a stub whose guest mappings are gone, or ends it if there are enough.

@@ -22,6 +22,8 @@ const PATIENCE_MILLISECONDS: i32 = 10_000;
 #[derive(Debug)]
 pub struct Seed {
     pid: i32,
+    /// Can be read when the process has ended.
+    end: OwnedFd,
     orders: OwnedFd,
     reports: OwnedFd,
     /// Dropped to let the keeper end.
@@ -55,7 +57,8 @@ impl Seed {
                 drop(parts);
             })?;
         let pid = start.recv().unwrap_or_else(|_| Err(io::Error::other("the keeper thread ended")))?;
-        Ok(Self { pid, orders, reports, release: Some(release), keeper: Some(keeper) })
+        let end = pidfd(pid).inspect_err(|_| kill_and_reap(pid))?;
+        Ok(Self { pid, end, orders, reports, release: Some(release), keeper: Some(keeper) })
     }
 
     /// Forks a stub process that finds the given descriptors, and returns its id. Callers take turns.
@@ -65,9 +68,7 @@ impl Seed {
             field.copy_from_slice(&descriptor.to_ne_bytes());
         }
         write_all(self.orders.as_raw_fd(), &order)?;
-        if !wait_readable(self.reports.as_raw_fd(), PATIENCE_MILLISECONDS)? {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the seed process does not answer"));
-        }
+        wait_readable(&self.reports, &self.end, PATIENCE_MILLISECONDS)?;
         let pid = i64::from_ne_bytes(read_word(self.reports.as_raw_fd())?);
         if pid < 0 {
             return Err(io::Error::from_raw_os_error(i32::try_from(-pid).unwrap_or(libc::EAGAIN)));
@@ -87,10 +88,15 @@ impl Drop for Seed {
     }
 }
 
-/// Ends the stub process `pid`, a child of ours that nobody else waits for, and waits for its end.
-pub fn kill_and_reap(pid: i32) {
+/// Ends the stub process `pid`, a child of ours that nobody has waited for.
+pub fn kill(pid: i32) {
     // SAFETY: the child has not been waited for, so that the number still names it.
     unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Ends the stub process `pid`, a child of ours that nobody else waits for, and waits for its end.
+pub fn kill_and_reap(pid: i32) {
+    kill(pid);
     loop {
         // SAFETY: no status is asked for.
         let result = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
@@ -176,6 +182,11 @@ fn seed_main(code: RawFd, orders: RawFd, reports: RawFd) -> ! {
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     // SAFETY: a session of its own keeps the terminal's signals away.
     unsafe { libc::syscall(libc::SYS_setsid) };
+    let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
+    for signal in 1..=64 {
+        // SAFETY: the kernel's `struct sigaction` is four words. Nothing that is sent from outside ends a stub, but what nobody can ignore.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, ignore.as_ptr(), 0, 8) };
+    }
     // SAFETY: the mask is eight bytes on this stack.
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const no_signals, 0, 8) };
     // SAFETY: nothing that this process still uses lies in the stub's region: the caller has checked its stack, and code runs from
@@ -269,16 +280,44 @@ pub fn read_word(descriptor: RawFd) -> io::Result<[u8; 8]> {
     }
 }
 
-/// Waits until `descriptor` can be read, for at most `milliseconds`; returns whether it can.
-pub fn wait_readable(descriptor: RawFd, milliseconds: i32) -> io::Result<bool> {
-    let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
+/// Waits until `descriptor` can be read.
+///
+/// # Errors
+/// When the process whose pidfd is `end` ends, or after `milliseconds`.
+pub fn wait_readable(descriptor: &OwnedFd, end: &OwnedFd, milliseconds: i32) -> io::Result<()> {
+    let mut polls = [descriptor, end].map(|descriptor| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     loop {
-        // SAFETY: one live pollfd.
-        match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
+        // SAFETY: two live pollfds.
+        let count = unsafe { libc::poll(polls.as_mut_ptr(), 2, milliseconds) };
+        match count {
+            0 => return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")),
             count if count < 0 => interrupted_or_error()?,
-            count => return Ok(count > 0),
+            _ if polls[0].revents != 0 => return Ok(()),
+            _ => return Err(io::Error::other("it has ended")),
         }
     }
+}
+
+/// A descriptor that can be read when process `pid`, a child that was not waited for, has ended.
+pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers.
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above returned a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) })
+}
+
+/// Whether the process whose pidfd is `end` has ended.
+pub fn has_ended(end: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd { fd: end.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd, and no waiting.
+    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }
 
 /// `Ok` if the last call was merely interrupted by a signal.

@@ -26,6 +26,10 @@ const GUEST_FILTER: u64 = BASE + CONSTANTS + 0x40;
 const MAPPER_FILTER: u64 = BASE + CONSTANTS + 0x50;
 /// Eight bytes with the number 1, to be written to event descriptors.
 const ONE: u64 = BASE + CONSTANTS + 0x60;
+/// The signal mask of leader and mapper, for which no signal is meant.
+const ALL_SIGNALS: u64 = BASE + CONSTANTS + 0x68;
+/// The signal mask of guest threads.
+const NO_SIGNALS: u64 = BASE + CONSTANTS + 0x70;
 /// The instructions of the guest threads' filter.
 const GUEST_PROGRAM: u64 = BASE + CONSTANTS + 0x80;
 /// The instructions of the mappers' filter.
@@ -89,6 +93,12 @@ global_asm!(
     "mov eax, {prctl}",
     "mov edi, {pr_set_pdeathsig}",
     "mov esi, {sigkill}",
+    "syscall",
+    "mov eax, {rt_sigprocmask}",
+    "mov edi, {sig_setmask}",
+    "movabs rsi, {all_signals}",
+    "xor edx, edx",
+    "mov r10d, 8",
     "syscall",
     "mov eax, {mmap}",
     "movabs rdi, {orders}",
@@ -168,6 +178,12 @@ global_asm!(
     "lea rdi, [rbx + {area_stack}]",
     "xor esi, esi",
     "syscall",
+    "mov eax, {rt_sigprocmask}",
+    "mov edi, {sig_setmask}",
+    "movabs rsi, {no_signals}",
+    "xor edx, edx",
+    "mov r10d, 8",
+    "syscall",
     "mov eax, {seccomp}",
     "mov edi, 1",
     "mov esi, {new_listener}",
@@ -240,6 +256,10 @@ global_asm!(
     exit_group = const libc::SYS_exit_group,
     prctl = const libc::SYS_prctl,
     rt_sigaction = const libc::SYS_rt_sigaction,
+    rt_sigprocmask = const libc::SYS_rt_sigprocmask,
+    sig_setmask = const libc::SIG_SETMASK,
+    all_signals = const ALL_SIGNALS,
+    no_signals = const NO_SIGNALS,
     rt_sigreturn = const libc::SYS_rt_sigreturn,
     close_range = const libc::SYS_close_range,
     sigaltstack = const libc::SYS_sigaltstack,
@@ -343,6 +363,8 @@ pub fn code_page() -> Vec<u8> {
         put(SIGACTION + 8 * index as u64, &word.to_le_bytes());
     }
     put(ONE, &1u64.to_le_bytes());
+    put(ALL_SIGNALS, &u64::MAX.to_le_bytes());
+    put(NO_SIGNALS, &0u64.to_le_bytes());
     let guest = super::filter::guest(&addresses);
     let mapper = super::filter::mapper(&addresses);
     for (header, at, program) in

@@ -2,6 +2,7 @@
 //!
 //! Its leader spawns threads on order and never runs guest code; one thread is the mapper, the others run guest code.
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use super::frame::signal_stack;
 use super::layout::{AREA_COUNT, area, orders};
 use super::notify::Listener;
 use super::seed::{self, Seed};
+use crate::PlatformError;
 
 /// How long a stub may take for what takes microseconds: only a stub that was killed takes this long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,11 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct StubProcess {
     pid: i32,
+    /// Can be read when it has ended.
+    end: OwnedFd,
     memory: ControlMemory,
     order_event: OwnedFd,
     done_event: OwnedFd,
     /// Whether it was ended and waited for, so that its number may be another's.
     ended: AtomicBool,
+    /// Whether it is known to have ended.
+    dead: AtomicBool,
 }
 
 /// What the leader is asked to make.
@@ -41,7 +47,9 @@ impl StubProcess {
         let (order_event, done_event) = (seed::event()?, seed::event()?);
         let pid =
             seed.fork(memory.descriptor().as_raw_fd(), order_event.as_raw_fd(), done_event.as_raw_fd())?;
-        let process = Self { pid, memory, order_event, done_event, ended: AtomicBool::new(false) };
+        let end = seed::pidfd(pid).inspect_err(|_| seed::kill_and_reap(pid))?;
+        let (ended, dead) = (AtomicBool::new(false), AtomicBool::new(false));
+        let process = Self { pid, end, memory, order_event, done_event, ended, dead };
         process.wait_done()?;
         let mapper = process.start_mapper()?;
         Ok((process, mapper))
@@ -94,9 +102,7 @@ impl StubProcess {
     /// Waits until the leader has done what it was asked for.
     fn wait_done(&self) -> io::Result<()> {
         let patience = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
-        if !seed::wait_readable(self.done_event.as_raw_fd(), patience)? {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the stub process does not answer"));
-        }
+        seed::wait_readable(&self.done_event, &self.end, patience)?;
         seed::read_word(self.done_event.as_raw_fd()).map(drop)
     }
 
@@ -107,7 +113,7 @@ impl StubProcess {
             if let Some(answer) = question()? {
                 return Ok(answer);
             }
-            if start.elapsed() > PATIENCE {
+            if self.is_dead() || start.elapsed() > PATIENCE {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the stub process does not answer"));
             }
             std::thread::yield_now();
@@ -116,6 +122,19 @@ impl StubProcess {
 }
 
 impl StubProcess {
+    /// Whether the process has ended, or is about to.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire) || seed::has_ended(&self.end)
+    }
+
+    /// The error for a process that ended because of `cause`, or that cannot be used any more: it is made to end.
+    pub fn died(&self, cause: impl Display) -> PlatformError {
+        if !self.dead.swap(true, Ordering::AcqRel) && !self.ended.load(Ordering::Acquire) {
+            seed::kill(self.pid);
+        }
+        PlatformError::Died { what: format!("stub {}: {cause}", self.pid) }
+    }
+
     /// Ends the process and waits for its end; for one that cannot be used again while others still refer to it.
     pub fn end(&self) {
         if !self.ended.swap(true, Ordering::AcqRel) {

@@ -90,3 +90,5 @@ macro_rules! all_checks {
 
 all_checks!(ptrace, || bartizan_platform::ptrace::PtracePlatform::new()
     .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));
+all_checks!(systrap, || bartizan_platform::systrap::SystrapPlatform::new()
+    .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));

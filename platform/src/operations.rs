@@ -1,4 +1,4 @@
-//! Operations on an address space that wait for a tracee: neighbours are joined, and what is overwritten is dropped.
+//! Operations on an address space that wait to be applied: neighbours are joined, and what is overwritten is dropped.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::injection::MOST_CALLS;
 use crate::{Access, Mapping};
 
 /// Something to be done.
 #[derive(Debug, Clone)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Map(Mapping),
     Unmap(Range<u64>),
     Protect(Range<u64>, Access),
@@ -19,7 +18,7 @@ pub(super) enum Operation {
 
 impl Operation {
     /// What it is about.
-    pub(super) fn range(&self) -> &Range<u64> {
+    pub(crate) fn range(&self) -> &Range<u64> {
         match self {
             Self::Map(mapping) => &mapping.range,
             Self::Unmap(range) | Self::Protect(range, _) => range,
@@ -63,22 +62,22 @@ fn join_ranges(first: &mut Range<u64>, next: &Range<u64>) -> bool {
 }
 
 /// Operations that one crossing applies.
-pub(super) type Batch = SmallVec<[Operation; MOST_CALLS]>;
+pub(crate) type Batch = SmallVec<[Operation; 4]>;
 
 /// What waits, in order.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     waiting: VecDeque<Operation>,
 }
 
 impl Queue {
     /// How many operations wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Adds `operation` at the end; returns operations that need not be done any more, to be dropped without a lock.
-    pub(super) fn push(&mut self, operation: Operation) -> SmallVec<[Operation; 1]> {
+    pub(crate) fn push(&mut self, operation: Operation) -> SmallVec<[Operation; 1]> {
         let mut dropped = SmallVec::new();
         if operation.replaces() {
             let range = operation.range().clone();
@@ -99,14 +98,14 @@ impl Queue {
         dropped
     }
 
-    /// Takes as many of the first operations as one crossing can apply.
-    pub(super) fn take_batch(&mut self) -> Batch {
-        let count = self.waiting.len().min(MOST_CALLS);
+    /// Takes the first operations, at most `most`: as many as one crossing can apply.
+    pub(crate) fn take_batch(&mut self, most: usize) -> Batch {
+        let count = self.waiting.len().min(most);
         self.waiting.drain(..count).collect()
     }
 
     /// Puts a batch back that could not be applied.
-    pub(super) fn put_back(&mut self, batch: Batch) {
+    pub(crate) fn put_back(&mut self, batch: Batch) {
         for operation in batch.into_iter().rev() {
             self.waiting.push_front(operation);
         }
@@ -183,13 +182,13 @@ mod tests {
                 naive = after;
                 queue.push(operation);
                 if batch == 0 {
-                    for operation in queue.take_batch() {
+                    for operation in queue.take_batch(2) {
                         prop_assert!(apply(&mut queued, &operation));
                     }
                 }
             }
             while queue.len() > 0 {
-                for operation in queue.take_batch() {
+                for operation in queue.take_batch(2) {
                     prop_assert!(apply(&mut queued, &operation));
                 }
             }
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!(queue.len(), 2);
         queue.push(operation(&file, (2, 0, 20, 0)));
         assert_eq!(queue.len(), 1);
-        let batch = queue.take_batch();
+        let batch = queue.take_batch(2);
         queue.put_back(batch);
         assert_eq!(queue.len(), 1);
     }

@@ -12,7 +12,7 @@ const LAUNCHER_FAILED: i32 = 125;
 
 fn main() {
     let code = match parse(std::env::args_os()) {
-        Ok(Invocation::Do(options)) => run::run(*options),
+        Ok(Invocation::Do(options)) => run::run(&options),
         Ok(Invocation::Help(text)) => {
             print!("{text}");
             0

@@ -20,7 +20,7 @@ const TIMED_OUT: i32 = 124;
 const PASSED_ON: [&str; 5] = ["PATH", "TERM", "LANG", "LC_ALL", "HOME"];
 
 /// Runs the program and returns the launcher's exit code.
-pub fn run(options: DoOptions) -> i32 {
+pub fn run(options: &DoOptions) -> i32 {
     match try_run(options) {
         Ok(code) => code,
         Err(error) => {
@@ -35,12 +35,12 @@ pub fn run(options: DoOptions) -> i32 {
     }
 }
 
-fn try_run(options: DoOptions) -> Result<i32> {
-    let sandbox = build(&options)?;
+fn try_run(options: &DoOptions) -> Result<i32> {
+    let sandbox = build(options)?;
     if options.verbose {
         eprintln!("launcher: platform {}, root {}", sandbox.platform(), options.rootfs.display());
     }
-    let mut process = command(&sandbox, &options).spawn()?;
+    let mut process = command(&sandbox, options).spawn()?;
     let status = match options.timeout {
         Some(limit) => process.wait_timeout(limit)?,
         None => process.wait()?,

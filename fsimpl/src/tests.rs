@@ -140,6 +140,7 @@ fn task(kernel: &Arc<Kernel>, fs: &Arc<FsContext>) -> Arc<Task> {
         report: None,
         subreaper: false,
         has_executed: false,
+        last_task: None,
     });
     task
 }

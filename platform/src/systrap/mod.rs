@@ -11,7 +11,7 @@
 //! in a frame on the thread's signal stack and calls for the sentry in the same way; loading registers goes by the same frame. Faults and
 //! traps arrive in that handler by themselves.
 //!
-//! Mappings are changed by a thread of its own, the [mapper](mapper), in batches.
+//! Mappings are changed by a thread of its own, the [mapper], in batches.
 //!
 //! # What the guest can reach
 //! Guest code shares its address space with the stub's code and may jump to any byte of it, with any registers. It gains nothing: the filter of its thread

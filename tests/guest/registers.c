@@ -38,9 +38,10 @@ static void fault(const char *what, void (*cause)(void))
         cause();
         say("%s: nothing happened", what);
     } else {
-        /* The error code of a page fault is its kind; that of a protection fault is the processor's own matter. */
+        /* The error code of a page fault is its kind, but that it was a write need not be known where nothing is mapped;
+         * that of a protection fault is the processor's own matter. */
         say("%s: signal %d code %d trap %ld error %ld address is the instruction %d", what, last_signal, last_code,
-            fault_trap, fault_trap == 14 ? fault_error : 0, fault_address == fault_instruction);
+            fault_trap, fault_trap == 14 ? fault_error & ~2 : 0, fault_address == fault_instruction);
     }
 }
 

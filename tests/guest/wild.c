@@ -127,7 +127,7 @@ static void reading_and_writing(void)
         CALL(getdents64, { directory, 0, 4000 }, P(1), 0),
         CALL(pipe, { 0 }, P(0), 0),
         CALL(pipe2, { 0, 0 }, P(0), 0),
-        CALL(getrandom, { 0, 100, 0 }, P(0), 0),
+        CALL(getrandom, { 0, 100, 0 }, P(0), EDGE),
         CALL(ioctl, { pipe_read, 0x541b, 0 }, P(2), 0),
     };
     try_all(calls, COUNT(calls));

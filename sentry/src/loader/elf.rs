@@ -60,7 +60,8 @@ impl ElfHeaders {
     /// The path that the first `PT_INTERP` holds, if there is one.
     ///
     /// # Errors
-    /// `ENOEXEC` for a path that is empty, too long or without an end, `EIO` for one beyond the end of the file.
+    /// `ENOEXEC` for a path that is empty, too long or without an end, `EIO` for one beyond the end of the file, `EINVAL` for one where no
+    /// file can be read.
     pub fn interpreter(&self, file: &dyn ProgramFileRead) -> Result<Option<FsString>, Errno> {
         let Some(header) = self.programs.iter().find(|header| header.p_type == PT_INTERP) else {
             return Ok(None);
@@ -69,6 +70,7 @@ impl ElfHeaders {
         if !(2..=PATH_MAX).contains(&length) {
             return Err(Errno::ENOEXEC);
         }
+        i64::try_from(header.p_offset).map_err(|_| Errno::EINVAL)?;
         let mut path = vec![0; length];
         read_exact(file, header.p_offset, &mut path)?;
         if path.pop() != Some(0) {

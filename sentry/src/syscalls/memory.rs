@@ -48,6 +48,9 @@ pub fn mmap(
     if length == 0 {
         return Err(Errno::EINVAL.into());
     }
+    if file.is_some() && offset.checked_add(length).is_none_or(|end| i64::try_from(end).is_err()) {
+        return Err(Errno::EOVERFLOW.into());
+    }
     let kind = flags.map_type().ok_or(Errno::EINVAL)?;
     let populate = flags.contains(MapFlags::MAP_POPULATE) && !flags.contains(MapFlags::MAP_NONBLOCK);
     let plain = MapRequest {

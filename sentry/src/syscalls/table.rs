@@ -117,7 +117,7 @@ syscalls! {
     clone => process::clone, Partial("no new namespaces");
     fork => process::fork, Full;
     vfork => process::vfork, Full;
-    execve => exec::execve, Partial("file capabilities are not looked at");
+    execve => exec::execve, Partial("file capabilities are not looked at; no ETXTBSY");
     exit => process::exit, Full;
     wait4 => wait::wait4, Partial("ru_maxrss and the like are zero");
     kill => signal::kill, Full;
@@ -346,7 +346,7 @@ syscalls! {
     memfd_create => memfd::memfd_create, Partial("no huge pages");
     kexec_file_load => refused::not_permitted, Refused("EPERM: the machine is not the sandbox's");
     bpf => refused::not_built, Refused("ENOSYS: as without CONFIG_BPF_SYSCALL");
-    execveat => exec::execveat, Partial("file capabilities are not looked at");
+    execveat => exec::execveat, Partial("file capabilities are not looked at; no ETXTBSY");
     userfaultfd => refused::not_built, Refused("ENOSYS: as without CONFIG_USERFAULTFD");
     mlock2 => memory::mlock2, Full;
     copy_file_range => copy::copy_file_range, Full;

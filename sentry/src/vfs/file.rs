@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bartizan_abi::{Errno, FallocateFlags, OpenFlags, PollEvents};
 
@@ -36,6 +37,8 @@ pub struct File {
     flags: AtomicU32,
     /// Position of the next read or write of a seekable file.
     offset: Mutex<u64>,
+    /// The position as it was when the lock was last let go of, for those who only want to tell it.
+    last_offset: AtomicU64,
     /// Epoll instances that watch it.
     watchers: Watchers,
 }
@@ -48,6 +51,7 @@ impl File {
             path,
             flags: AtomicU32::new(flags.bits()),
             offset: Mutex::new(LockClass::FileOffset, 0),
+            last_offset: AtomicU64::new(0),
             watchers: Watchers::default(),
         })
     }
@@ -102,8 +106,41 @@ impl File {
     }
 
     /// The position, locked for a read or write that moves it.
-    pub fn offset(&self) -> MutexGuard<'_, u64> {
-        self.offset.lock()
+    pub fn offset(&self) -> OffsetGuard<'_> {
+        OffsetGuard { offset: self.offset.lock(), last: &self.last_offset }
+    }
+
+    /// The position after the last read or write that has ended. Takes no lock, so that it may be called while another
+    /// file is read.
+    pub fn last_offset(&self) -> u64 {
+        self.last_offset.load(Ordering::Relaxed)
+    }
+}
+
+/// The position of a file, locked.
+#[derive(Debug)]
+pub struct OffsetGuard<'a> {
+    offset: MutexGuard<'a, u64>,
+    last: &'a AtomicU64,
+}
+
+impl Deref for OffsetGuard<'_> {
+    type Target = u64;
+
+    fn deref(&self) -> &u64 {
+        &self.offset
+    }
+}
+
+impl DerefMut for OffsetGuard<'_> {
+    fn deref_mut(&mut self) -> &mut u64 {
+        &mut self.offset
+    }
+}
+
+impl Drop for OffsetGuard<'_> {
+    fn drop(&mut self) {
+        self.last.store(*self.offset, Ordering::Relaxed);
     }
 }
 

@@ -154,7 +154,7 @@ impl Content for Information {
         let (file, fd_flags) = find(&self.subject, self.fd)?;
         let mut flags = file.flags();
         flags.set(OpenFlags::O_CLOEXEC, fd_flags.contains(FdFlags::CLOEXEC));
-        let mut text = format!("pos:\t{}\nflags:\t0{:o}\n", *file.offset(), flags.bits());
+        let mut text = format!("pos:\t{}\nflags:\t0{:o}\n", file.last_offset(), flags.bits());
         let _infallible =
             writeln!(text, "mnt_id:\t{}\nino:\t{}", file.path().mount.id(), file.inode().number());
         text.push_str(&file.ops().describe());

@@ -21,9 +21,11 @@ pub fn test(arguments: &[String]) -> Result<()> {
     if !nextest {
         return cargo(&[&["test", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat());
     }
-    cargo(&["build", "--workspace", "--examples"])?;
+    cargo(&["build", "--release", "--workspace", "--examples"])?;
     let documentation = cargo(&["test", "--workspace", "--doc", "--quiet"]);
-    cargo(&[&["nextest", "run", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat())?;
+    cargo(
+        &[&["nextest", "run", "--release", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat(),
+    )?;
     documentation
 }
 

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bartizan_harness::{Check, Scene, build_guest, compare, guest_names, missing, platforms};
+use bartizan_harness::{Check, Scene, compare, guest_names, missing, platforms};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -29,7 +29,6 @@ fn main() -> ExitCode {
 }
 
 fn check(name: &str, platform: &str) -> Result<(), Failed> {
-    let program = build_guest(name)?;
-    let scene = Scene::new(program).within(Duration::from_secs(120));
+    let scene = Scene::guest(name)?.within(Duration::from_secs(120));
     Ok(compare(&scene, platform, Check::Output)?)
 }

@@ -343,12 +343,8 @@ fn a_host_file_that_shrinks_while_mapped_is_a_bus_error() -> Result<()> {
     let guest = build_guest("held_file")?;
     let bind = format!("{}:/mnt:ro", text(&directory)?);
     let guest_directory = guest.parent().context("guest without directory")?;
-    let guest_bind = format!("{0}:{0}:ro", text(guest_directory)?);
-    let mut arguments = vec!["--bind", &bind];
-    if guest_directory.starts_with("/tmp") {
-        arguments.extend(["--bind", &guest_bind]);
-    }
-    arguments.extend(["--", text(&guest)?, "/mnt/file"]);
+    let guest_bind = format!("{}:/srv:ro", text(guest_directory)?);
+    let arguments = ["--bind", &bind, "--bind", &guest_bind, "--", "/srv/held_file", "/mnt/file"];
     let mut running = Running::start(&mut command(&arguments)?)?;
     let mut output = running.wait_for("ready")?;
     File::options().write(true).open(&path)?.set_len(0)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use bartizan_harness::{Check, Scene, build_guest};
+use bartizan_harness::{Check, Scene};
 
 /// What runs the script of a case.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl Case {
             Shell::Interpreter(program, option) => {
                 Scene::new(format!("/usr/bin/{program}")).args([option, self.script])
             }
-            Shell::Guest => Scene::new(build_guest(self.script)?),
+            Shell::Guest => Scene::guest(self.script)?,
         };
         Ok(scene.within(Duration::from_secs(self.seconds)))
     }

@@ -1,13 +1,13 @@
 //! A command with its surroundings, run on the host or in a sandbox.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::{Outcome, launcher, run, target_directory};
+use crate::{Outcome, build_guest, launcher, run};
 
 /// Where programs are looked for, on the host as in a sandbox.
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -16,28 +16,17 @@ pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 const ENVIRONMENT: &[(&str, &str)] =
     &[("PATH", SEARCH_PATH), ("HOME", "/tmp"), ("LC_ALL", "C"), ("TZ", "UTC"), ("TERM", "dumb")];
 
-/// The directories that a sandbox has empty, and a run on the host in its own mount namespace.
-const SCRATCH: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
+/// Where a scene with a guest program of ours finds it: where programs are built may be hidden by an empty directory.
+const GUESTS: &str = "/mnt";
 
-/// Makes the scratch directories, enters the working directory and becomes the command. Its arguments: the working
-/// directory, the number of directories that stay visible although they lie in a scratch directory, these, the command.
+/// Makes the directories empty that a sandbox has empty, enters the working directory and becomes the command. Its
+/// arguments: the working directory, the directory of our guest programs or nothing, the command.
 const SET_THE_SCENE: &str = r#"
 umask 022
-cwd=$1; kept=$2; shift 2
 set -e
-held=
-number=3
-while [ $kept -gt 0 ]; do
-    eval "exec $number<\"\$1\""
-    held="$held $number:$1"
-    number=$((number + 1)); kept=$((kept - 1)); shift
-done
+cwd=$1; guests=$2; shift 2
+if [ -n "$guests" ]; then mount --bind "$guests" /mnt; fi
 for directory in /tmp /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $directory; done
-for entry in $held; do
-    mkdir -p "${entry#*:}"
-    mount -c --bind "/proc/self/fd/${entry%%:*}" "${entry#*:}"
-    eval "exec ${entry%%:*}<&-"
-done
 cd "$cwd"
 exec "$@"
 "#;
@@ -46,6 +35,7 @@ exec "$@"
 #[derive(Debug, Clone)]
 pub struct Scene {
     command: Vec<OsString>,
+    guests: Option<PathBuf>,
     input: Vec<u8>,
     environment: Vec<(String, String)>,
     options: Vec<OsString>,
@@ -58,12 +48,20 @@ impl Scene {
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             command: vec![program.into()],
+            guests: None,
             input: Vec::new(),
             environment: Vec::new(),
             options: Vec::new(),
             cwd: PathBuf::from("/tmp"),
             limit: Duration::from_secs(60),
         }
+    }
+
+    /// A scene that runs our guest program `name`, built where it is not.
+    pub fn guest(name: &str) -> Result<Self> {
+        let program = build_guest(name)?;
+        let guests = program.parent().map(PathBuf::from);
+        Ok(Self { guests, ..Self::new(format!("{GUESTS}/{name}")) })
     }
 
     /// Adds an argument.
@@ -125,8 +123,7 @@ impl Scene {
         let mut command = Command::new("unshare");
         command.args(if is_root() { &["-m"][..] } else { &["-r", "-m"][..] });
         command.args(["--propagation", "private", "--", "/bin/sh", "-c", SET_THE_SCENE, "scene"]);
-        let kept = kept_directories()?;
-        command.arg(&self.cwd).arg(kept.len().to_string()).args(&kept).args(&self.command);
+        command.arg(&self.cwd).arg(self.guests.as_deref().unwrap_or(Path::new(""))).args(&self.command);
         command.env_clear();
         command.envs(ENVIRONMENT.iter().copied());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -145,29 +142,14 @@ impl Scene {
         for (name, value) in variables.chain(self.environment.iter().cloned()) {
             command.arg("--env").arg(format!("{name}={value}"));
         }
-        for directory in kept_directories()? {
-            let mut bind = directory.clone().into_os_string();
-            bind.push(":");
-            bind.push(&directory);
-            bind.push(":ro");
-            command.arg("--bind").arg(bind);
+        if let Some(guests) = &self.guests {
+            let guests = guests.to_str().filter(|path| !path.contains(':'));
+            let guests = guests.context("the target directory has a colon in its name")?;
+            command.arg("--bind").arg(format!("{guests}:{GUESTS}:ro"));
         }
         command.args(&self.options).arg("--").args(&self.command);
         run(&mut command, &self.input, self.limit)
     }
-}
-
-/// The directories with what the tests build, where a scratch directory would hide them.
-fn kept_directories() -> Result<Vec<PathBuf>> {
-    let guests = target_directory()?.join("guest");
-    if !SCRATCH.iter().any(|scratch| guests.starts_with(scratch)) {
-        return Ok(Vec::new());
-    }
-    if guests.as_os_str().to_string_lossy().contains([' ', ':']) {
-        bail!("{} has a blank or a colon in its name", guests.display());
-    }
-    std::fs::create_dir_all(&guests).with_context(|| format!("cannot make {}", guests.display()))?;
-    Ok(vec![guests])
 }
 
 /// Whether mounts need no user namespace.

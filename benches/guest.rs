@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bartizan_harness::{Scene, build_guest, build_host_tool, platforms, run};
+use bartizan_harness::{Scene, build_host_tool, platforms, run};
 use criterion::{BenchmarkId, Criterion};
 
 /// The benchmarks with the number of iterations of one run of the table.
@@ -70,7 +70,7 @@ fn runners() -> Vec<String> {
 
 /// Runs one benchmark and returns the nanoseconds of one iteration.
 fn measure(name: &str, runner: &str, iterations: u64) -> Result<f64> {
-    let scene = Scene::new(build_guest("bench")?).arg(name).arg(iterations.to_string());
+    let scene = Scene::guest("bench")?.arg(name).arg(iterations.to_string());
     let scene = scene.within(Duration::from_secs(120));
     let outcome = if runner == HOST { scene.native()? } else { scene.sandboxed(runner)? };
     let text = String::from_utf8_lossy(&outcome.stdout);

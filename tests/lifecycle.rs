@@ -99,6 +99,22 @@ fn children() -> Result<BTreeSet<i32>> {
     Ok(found)
 }
 
+/// Waits until this process has a thread with this name.
+fn wait_for_thread(name: &str) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        for task in fs::read_dir("/proc/self/task")? {
+            // A thread may end while it is looked at.
+            let Ok(found) = fs::read_to_string(task?.path().join("comm")) else { continue };
+            if found.trim_end().starts_with(name.get(..15).unwrap_or(name)) {
+                return Ok(());
+            }
+        }
+        ensure!(Instant::now() < deadline, "there is no thread {name}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
 /// The resident memory of this process, KiB.
 fn resident() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
@@ -166,6 +182,8 @@ fn many_processes_of_one_sandbox_leave_nothing_behind_while_it_lives() -> Result
         process.stdout.as_mut().context("no standard output")?.read_exact(&mut line)?;
         Ok(())
     };
+    // The program waits for its first line: from then on the sandbox has all the threads that it will have.
+    wait_for_thread("bartizan-host-io")?;
     round()?;
     let (before, memory) = (Footprint::now()?, resident()?);
     round()?;

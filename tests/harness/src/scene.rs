@@ -28,6 +28,7 @@ cwd=$1; guests=$2; shift 2
 if [ -n "$guests" ]; then mount --bind "$guests" /mnt; fi
 for directory in /tmp /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $directory; done
 cd "$cwd"
+unset PWD OLDPWD
 exec "$@"
 "#;
 

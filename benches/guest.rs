@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bartizan_harness::{Scene, build_host_tool, platforms, run};
+use bartizan_harness::{Scene, build_host_tool, median, platforms, run};
 use criterion::{BenchmarkId, Criterion};
 
 /// The benchmarks with the number of iterations of one run of the table.
@@ -126,15 +126,9 @@ fn round_trip(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The middle of some measurements, which must not be none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// The median of the runs of one measurement.
 fn repeated(mut measurement: impl FnMut() -> Result<f64>) -> Result<f64> {
-    Ok(median((0..TABLE_RUNS).map(|_| measurement()).collect::<Result<Vec<_>>>()?))
+    median((0..TABLE_RUNS).map(|_| measurement()).collect::<Result<Vec<_>>>()?)
 }
 
 /// Prints the table: microseconds of one operation, and for each platform how many times the host's that is.

@@ -60,7 +60,10 @@ pub fn soak(arguments: &[String]) -> Result<()> {
 pub fn bench(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     cargo(&["build", "--release", "--examples"])?;
-    cargo(&[&["bench", "--bench", "guest", "--", "--table"], arguments.as_slice()].concat())
+    for bench in ["guest", "programs"] {
+        cargo(&[&["bench", "--bench", bench, "--", "--table"], arguments.as_slice()].concat())?;
+    }
+    Ok(())
 }
 
 /// Writes `docs/compat.md` from the table of system calls, or checks that it says what the table says.

@@ -28,7 +28,7 @@ pub fn build_guests() -> Result<()> {
     for name in guest_names()? {
         build_guest(&name)?;
     }
-    for name in ["bench", "held_file"] {
+    for name in ["bench", "held_file", "nothing"] {
         build_guest(name)?;
     }
     Ok(())

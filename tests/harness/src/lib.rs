@@ -7,6 +7,7 @@
 
 mod compare;
 mod guest;
+mod measure;
 mod outcome;
 mod places;
 mod requirement;
@@ -14,6 +15,7 @@ mod scene;
 
 pub use compare::{Check, compare};
 pub use guest::{build_guest, build_guests, build_host_tool, guest_names, guest_path};
+pub use measure::{median, resident_of_tree};
 pub use outcome::{Outcome, run};
 pub use places::{launcher, profile_directory, source_directory, target_directory};
 pub use requirement::{Requirement, missing, requirements};

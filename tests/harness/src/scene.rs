@@ -137,6 +137,11 @@ impl Scene {
         if platform == "host" {
             return self.native();
         }
+        run(&mut self.sandbox_command(platform)?, &self.input, self.limit)
+    }
+
+    /// The command that runs the scene in a sandbox on `platform`, without its input.
+    pub fn sandbox_command(&self, platform: &str) -> Result<Command> {
         let mut command = Command::new(launcher()?);
         command.args(["do", "--platform", platform]).arg("--cwd").arg(&self.cwd);
         let variables = ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
@@ -149,7 +154,7 @@ impl Scene {
             command.arg("--bind").arg(format!("{guests}:{GUESTS}:ro"));
         }
         command.args(&self.options).arg("--").args(&self.command);
-        run(&mut command, &self.input, self.limit)
+        Ok(command)
     }
 }
 

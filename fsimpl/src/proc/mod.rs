@@ -17,7 +17,7 @@ use bartizan_sentry::kernel::Kernel;
 use bartizan_sentry::vfs::FilesystemRoot;
 
 use crate::pseudo::{DirectoryBuilder, Tree};
-use system::{System, cpuinfo, meminfo, stat, sys, texts};
+use system::{System, cpuinfo, meminfo, stat, sys, sysvipc, texts};
 
 /// The inode number of the root directory, as on Linux.
 const ROOT: u64 = 1;
@@ -59,6 +59,7 @@ fn fill(root: &mut DirectoryBuilder, system: &System) {
         .file("stat", 0o444, with(stat::stat))
         .file("swaps", 0o444, texts::swaps)
         .directory("sys", |directory| sys::fill(directory, system))
+        .directory("sysvipc", |directory| sysvipc::fill(directory, system))
         .file("uptime", 0o444, with(stat::uptime))
         .file("version", 0o444, texts::version);
 }

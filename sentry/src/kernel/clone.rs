@@ -165,6 +165,9 @@ impl CurrentTask {
             },
         );
         self.add_signals(&child, flags)?;
+        if flags.contains(CloneFlags::CLONE_SYSVSEM) {
+            *child.semaphore_undo() = Some(self.undo_list());
+        }
         if flags.contains(CloneFlags::CLONE_CHILD_CLEARTID) {
             child.set_clear_child_tid(request.child_tid.address().0);
         }

@@ -161,6 +161,7 @@ impl CurrentTask {
         let old = self.memory.replace(Arc::clone(&memory));
         self.context.borrow_mut().leave(old.space());
         old.remove_user();
+        self.detach_segments(&old);
         let _old = self.task.replace_shared(|shared| shared.memory = Some(memory));
     }
 

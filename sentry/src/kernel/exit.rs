@@ -11,6 +11,7 @@ use super::task::TaskState;
 use super::tree::{INIT, TaskTree};
 use super::usage::Mode;
 use super::{CurrentTask, Kernel, Task, TaskEnd};
+use crate::mm::MemoryManager;
 
 impl CurrentTask {
     /// Ends the task. The order is Linux's (`do_exit`): what the task's memory is told comes first, then it gives up what it
@@ -29,6 +30,8 @@ impl CurrentTask {
         let memory = self.mm();
         self.with_context(|context| context.leave(memory.space()));
         memory.remove_user();
+        self.detach_segments(&memory);
+        self.release_undo_list();
         self.release_record_locks();
         self.task().give_up();
         self.usage().enter(Mode::Idle);
@@ -36,6 +39,13 @@ impl CurrentTask {
         self.group().add_ended_time(user, system);
         self.set_state(TaskState::Zombie);
         self.kernel().leave_tree(self.task(), end);
+    }
+
+    /// The last task in an address space detaches shared memory before anybody hears of its end.
+    pub(super) fn detach_segments(&self, memory: &MemoryManager) {
+        if memory.users() == 0 && !self.ipc().segments.is_empty() {
+            memory.detach_all(self.pid());
+        }
     }
 
     /// With its last task a process loses its record locks.

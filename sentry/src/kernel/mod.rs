@@ -24,6 +24,7 @@ mod services;
 pub mod signal;
 mod signalfd;
 mod statistics;
+pub mod sysv;
 mod task;
 mod temporary_mask;
 mod thread_group;

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
+use super::sysv::IpcNamespace;
 use super::timer::Timers;
 use super::unix::AbstractNames;
 use super::{AnonymousFiles, Kernel};
@@ -18,6 +19,7 @@ pub(super) struct Services {
     anonymous_files: AnonymousFiles,
     memory_files: OnceLock<Arc<Mount>>,
     abstract_names: AbstractNames,
+    ipc: OnceLock<Arc<IpcNamespace>>,
 }
 
 impl Kernel {
@@ -56,6 +58,11 @@ impl Kernel {
     pub fn process_time(&self, pid: i32) -> Option<(u64, u64)> {
         let group = self.tree().process(pid).map(|process| Arc::clone(&process.group))?;
         Some(group.used_time())
+    }
+
+    /// The initial namespace of System V IPC.
+    pub fn ipc(&self) -> &Arc<IpcNamespace> {
+        self.services.ipc.get_or_init(|| Arc::new(IpcNamespace::new(self.memory().limit())))
     }
 
     /// What happens later.

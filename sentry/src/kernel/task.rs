@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use bartizan_platform::Interrupter;
 
 use super::signal::{GroupSignals, SignalActions};
+use super::sysv::{IpcNamespace, UndoList};
 use super::{CpuUsage, Credentials, Kernel, Parker, ThreadGroup};
 use crate::mm::MemoryManager;
-use crate::sync::{LockClass, Mutex};
+use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::vfs::{FdTable, FsContext};
 
 /// Bytes of a task's name, with its NUL.
@@ -44,6 +45,8 @@ pub struct Task {
     usage: CpuUsage,
     /// Whoever waits in `vfork` for it to exec or end.
     vfork: Mutex<Option<Arc<Parker>>>,
+    /// The semaphore operations that its end undoes; shared with `CLONE_SYSVSEM`.
+    semaphore_undo: Mutex<Option<Arc<UndoList>>>,
 }
 
 /// What a task has in common with others, by pointer.
@@ -109,6 +112,7 @@ impl Task {
             started: Instant::now(),
             usage: CpuUsage::new(),
             vfork: Mutex::new(LockClass::Table, None),
+            semaphore_undo: Mutex::new(LockClass::TaskShared, None),
         })
     }
 
@@ -297,6 +301,16 @@ impl Task {
     /// How much processor time it has used.
     pub fn usage(&self) -> &CpuUsage {
         &self.usage
+    }
+
+    /// Its namespace of System V IPC.
+    pub fn ipc(&self) -> &Arc<IpcNamespace> {
+        self.kernel.ipc()
+    }
+
+    /// The semaphore operations that its end undoes, class `TaskShared`; none as long as it has made no such operation.
+    pub(super) fn semaphore_undo(&self) -> MutexGuard<'_, Option<Arc<UndoList>>> {
+        self.semaphore_undo.lock()
     }
 
     /// Notes who waits in `vfork` for this task.

@@ -6,7 +6,7 @@ use bartizan_abi::ProtFlags;
 use bartizan_platform::Access;
 use bitflags::bitflags;
 
-use super::PageSource;
+use super::{Attachment, PageSource};
 use crate::vfs::File;
 
 bitflags! {
@@ -77,6 +77,8 @@ pub(super) struct SourceMapping {
     pub file: Option<Arc<File>>,
     /// Offset in the source minus address, modulo 2^64.
     pub delta: u64,
+    /// That this area counts, for sources that count them.
+    pub attachment: Option<Attachment>,
 }
 
 impl SourceMapping {

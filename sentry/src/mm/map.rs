@@ -136,6 +136,7 @@ impl MemoryManager {
                 source: Arc::clone(source),
                 file: file.clone(),
                 delta: offset.wrapping_sub(start),
+                attachment: source.attach(),
             }),
         };
         Area {

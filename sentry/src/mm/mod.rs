@@ -8,6 +8,7 @@
 mod access;
 mod advise;
 mod area;
+mod attachment;
 mod fault;
 mod fork;
 mod futex_key;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use advise::SyncMode;
 pub use area::{AreaFlags, access_of};
+pub use attachment::{Attach, Attachment};
 use bartizan_platform::Access;
 pub use fault::FaultOutcome;
 pub use futex_key::{FutexKey, FutexScope};

@@ -44,6 +44,8 @@ pub enum AreaName {
     File(Arc<File>),
     /// Shared anonymous memory: `/dev/zero (deleted)`.
     SharedAnonymous,
+    /// Memory without a file that has a name: System V shared memory.
+    Label(String),
 }
 
 /// Sizes in bytes, as `status` and `statm` show them.
@@ -127,7 +129,11 @@ fn name_of(range: &Range<u64>, area: &Area, layout: &Layout) -> AreaName {
         return AreaName::Special(name);
     }
     match area.source() {
-        Some(mapping) => mapping.file.clone().map_or(AreaName::SharedAnonymous, AreaName::File),
+        Some(mapping) => match (mapping.file.clone(), mapping.source.label()) {
+            (Some(file), _) => AreaName::File(file),
+            (None, Some(label)) => AreaName::Label(label),
+            (None, None) => AreaName::SharedAnonymous,
+        },
         None if range.start <= layout.brk && range.end > layout.start_brk && layout.start_brk != 0 => {
             AreaName::Special("[heap]")
         }

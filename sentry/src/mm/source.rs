@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 use bartizan_platform::{Access, BackingFile};
 
-use super::MappingSet;
+use super::{Attachment, MappingSet};
 
 /// The pages of a file that can be mapped. All mappings of one file share one source, by which they are known.
 ///
@@ -41,6 +41,16 @@ pub trait PageSource: Send + Sync + Debug {
 
     /// Device and inode number, as `/proc/[pid]/maps` shows them.
     fn identity(&self) -> (u64, u64);
+
+    /// Counts one more area, for sources that want to know of them.
+    fn attach(&self) -> Option<Attachment> {
+        None
+    }
+
+    /// What `/proc/[pid]/maps` calls it where there is no file.
+    fn label(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A run of pages of a backing file.

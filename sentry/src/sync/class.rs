@@ -59,6 +59,10 @@ pub enum LockClass {
     MappingSet,
     /// A page source's own index of pages.
     PageIndex,
+    /// Names of System V IPC objects of one kind.
+    IpcNames,
+    /// State of a System V IPC object, of a POSIX message queue.
+    IpcObject,
     /// Attributes of an inode: mode, owner, times, size.
     Attributes,
     /// One timer.

@@ -172,4 +172,6 @@ flags_argument!(strict: bartizan_abi::RandomFlags, bartizan_abi::MemfdFlags, bar
 flags_argument!(lenient: bartizan_abi::TimerFlags);
 flags_argument!(strict: bartizan_abi::socket::SocketFlags);
 flags_argument!(lenient: bartizan_abi::socket::MsgFlags);
+flags_argument!(lenient: bartizan_abi::ipc::IpcFlags, bartizan_abi::ipc::ShmAttachFlags);
+flags_argument!(lenient: bartizan_abi::ipc::MsgQueueFlags);
 flags_argument!(strict: bartizan_abi::SignalfdFlags, bartizan_abi::PidfdFlags);

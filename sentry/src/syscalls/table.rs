@@ -6,7 +6,7 @@ use super::dispatch::Handler;
 use super::{
     attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd,
     memory, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat,
-    statfs, sync, system, time, timer, usage, wait, xattr,
+    statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -90,6 +90,9 @@ syscalls! {
     msync => memory::msync, Full;
     mincore => memory::mincore, Partial("pages of files are always reported as resident");
     madvise => memory::madvise, Partial("MADV_FREE frees at once; MADV_COLLAPSE and MADV_GUARD_INSTALL are EINVAL; advice on paging is noted only");
+    shmget => sysv_shared_memory::shmget, Full;
+    shmat => sysv_shared_memory::shmat, Full;
+    shmctl => sysv_shared_memory::shmctl, Full;
     dup => descriptor::dup, Full;
     dup2 => descriptor::dup2, Full;
     pause => signal::pause, Full;
@@ -122,6 +125,14 @@ syscalls! {
     wait4 => wait::wait4, Partial("ru_maxrss and the like are zero");
     kill => signal::kill, Full;
     uname => system::uname, Full;
+    semget => sysv_semaphore::semget, Full;
+    semop => sysv_semaphore::semop, Full;
+    semctl => sysv_semaphore::semctl, Full;
+    shmdt => sysv_shared_memory::shmdt, Full;
+    msgget => sysv_message::msgget, Full;
+    msgsnd => sysv_message::msgsnd, Full;
+    msgrcv => sysv_message::msgrcv, Full;
+    msgctl => sysv_message::msgctl, Full;
     fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness, deadlocks of locks are not found out");
     flock => lock::flock, Full;
     fsync => sync::fsync, Full;
@@ -264,6 +275,7 @@ syscalls! {
     getdents64 => directory::getdents64, Full;
     set_tid_address => process::set_tid_address, Full;
     restart_syscall => restart::restart_syscall, Full;
+    semtimedop => sysv_semaphore::semtimedop, Full;
     fadvise64 => sync::fadvise64, Full;
     timer_create => timer::timer_create, Partial("timers by processor time are looked at every 1 to 50 ms; steps of the wall clock are not followed");
     timer_settime => timer::timer_settime, Full;

@@ -122,7 +122,7 @@ impl Scene {
     /// Runs the scene on the host, in a mount namespace of its own.
     pub fn native(&self) -> Result<Outcome> {
         let mut command = Command::new("unshare");
-        command.args(if is_root() { &["-m"][..] } else { &["-r", "-m"][..] });
+        command.args(if is_root() { &["-m", "-i"][..] } else { &["-r", "-m", "-i"][..] });
         command.args(["--propagation", "private", "--", "/bin/sh", "-c", SET_THE_SCENE, "scene"]);
         command.arg(&self.cwd).arg(self.guests.as_deref().unwrap_or(Path::new(""))).args(&self.command);
         command.env_clear();

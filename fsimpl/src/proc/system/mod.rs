@@ -4,6 +4,7 @@ pub mod cpuinfo;
 pub mod meminfo;
 pub mod stat;
 pub mod sys;
+pub mod sysvipc;
 pub mod texts;
 
 use std::sync::{Arc, Weak};

@@ -50,6 +50,7 @@ fn write_line(text: &mut Vec<u8>, area: &AreaReport, path: impl Fn(&File) -> FsS
         AreaName::Special(name) => Some(name.as_bytes().to_vec()),
         AreaName::File(file) => Some(path(file)),
         AreaName::SharedAnonymous => Some(b"/dev/zero (deleted)".to_vec()),
+        AreaName::Label(label) => Some(label.clone().into_bytes()),
     };
     text.extend_from_slice(line.as_bytes());
     if let Some(name) = name {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bartizan_fsimpl::host::ImportedDescriptors;
-use bartizan_fsimpl::{dev, proc, tmpfs};
+use bartizan_fsimpl::{dev, devpts, proc, tmpfs};
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions};
 use bartizan_sentry::syscalls::trace::Tracer;
 use bartizan_sentry::vfs::{DeviceRegistry, FsContext, MountFlags, MountNamespace};
@@ -117,8 +117,13 @@ fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -
     let namespace = MountNamespace::new(root.make(kernel, b"/")?, &source, flags, devices);
     let fs = FsContext::new(namespace)
         .ok_or_else(|| Error::Mount { target: "/".to_owned(), errno: bartizan_abi::Errno::ENOENT })?;
-    let standard =
-        [(b"/proc".to_vec(), Mount::custom(proc::new)), (b"/dev".to_vec(), Mount::custom(devtmpfs))];
+    let (terminals, ptmx) = devpts::new(kernel, devpts::Options::default());
+    dev::set_ptmx(fs.namespace().devices(), ptmx);
+    let standard = [
+        (b"/proc".to_vec(), Mount::custom(proc::new)),
+        (b"/dev".to_vec(), Mount::custom(devtmpfs)),
+        (b"/dev/pts".to_vec(), Mount::custom(move |_: &Arc<Kernel>| Ok(terminals))),
+    ];
     for (target, mount) in standard.into_iter().chain(mounts) {
         place(kernel, &fs, &target, mount)?;
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dev;
+pub mod devpts;
 pub mod host;
 pub mod proc;
 mod pseudo;

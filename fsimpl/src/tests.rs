@@ -134,6 +134,7 @@ fn task(kernel: &Arc<Kernel>, fs: &Arc<FsContext>) -> Arc<Task> {
         children: std::collections::BTreeSet::new(),
         process_group: PID,
         session: PID,
+        terminal: None,
         tasks: vec![Arc::clone(&task)],
         exit_signal: None,
         end: None,

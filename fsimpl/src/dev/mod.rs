@@ -34,14 +34,18 @@ const TTY: DeviceNumber = DeviceNumber::new(5, 0);
 /// `/dev/console`.
 const CONSOLE: DeviceNumber = DeviceNumber::new(5, 1);
 
+/// `/dev/ptmx`.
+const PTMX: DeviceNumber = DeviceNumber::new(5, 2);
+
 /// The nodes in `/dev`, with their permissions.
-const NODES: [(&str, DeviceNumber, u32); 7] = [
+const NODES: [(&str, DeviceNumber, u32); 8] = [
     ("null", NULL, 0o666),
     ("zero", ZERO, 0o666),
     ("full", FULL, 0o666),
     ("random", RANDOM, 0o666),
     ("urandom", URANDOM, 0o666),
     ("tty", TTY, 0o666),
+    ("ptmx", PTMX, 0o666),
     ("console", CONSOLE, 0o600),
 ];
 
@@ -67,6 +71,11 @@ pub fn register(registry: &DeviceRegistry, memory: &Arc<MemoryFile>) {
     add(URANDOM, Arc::new(Simple(|| Box::new(random::Random))));
     add(TTY, Arc::new(TerminalDriver { terminal: None }));
     add(CONSOLE, Arc::new(TerminalDriver { terminal: None }));
+}
+
+/// Makes `driver` the one of `/dev/ptmx`.
+pub fn set_ptmx(registry: &DeviceRegistry, driver: Arc<dyn DeviceOps>) {
+    registry.register(FileType::CharacterDevice, PTMX, driver);
 }
 
 /// Makes `terminal`, the inode of a terminal of the host, what `/dev/tty` and `/dev/console` open.
@@ -119,7 +128,8 @@ mod tests {
     fn every_node_has_a_driver_and_no_other_number_has() {
         let registry = DeviceRegistry::default();
         register(&registry, &MemoryFile::new(1 << 20).unwrap());
-        for (name, number, _) in NODES {
+        for (name, number, _) in NODES.iter().filter(|(name, ..)| *name != "ptmx") {
+            let number = *number;
             assert!(registry.find(FileType::CharacterDevice, number).is_some(), "{name}");
             assert!(registry.find(FileType::BlockDevice, number).is_none(), "{name}");
         }

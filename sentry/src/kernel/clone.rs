@@ -180,6 +180,7 @@ impl CurrentTask {
         group.set_end_uid(self.credentials().uid);
         let own = tree.process(self.pid());
         let (process_group, session) = own.map_or((tid, tid), |own| (own.process_group, own.session));
+        let terminal = own.and_then(|own| own.terminal.clone());
         let same_parent = flags.contains(CloneFlags::CLONE_PARENT);
         let parent = if same_parent { own.map_or(0, |own| own.parent) } else { self.pid() };
         let exit_signal = if same_parent { own.and_then(|own| own.exit_signal) } else { request.exit_signal };
@@ -189,6 +190,7 @@ impl CurrentTask {
             children: Default::default(),
             process_group,
             session,
+            terminal,
             tasks: vec![Arc::clone(&child)],
             exit_signal,
             end: None,

@@ -8,6 +8,7 @@ use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, Signal};
 
 use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
+use super::terminal::Terminal;
 use super::tree::{INIT, TaskTree};
 use super::usage::Mode;
 use super::{CurrentTask, Kernel, Task, TaskEnd};
@@ -85,6 +86,15 @@ impl CurrentTask {
     }
 }
 
+/// The controlling terminal of a session whose leader `pid` ends: nobody has it any more, and its foreground hears of that
+/// (`disassociate_ctty`).
+fn take_terminal(tree: &mut TaskTree, pid: i32) -> Option<Arc<Terminal>> {
+    let process = tree.process(pid).filter(|process| process.session == pid)?;
+    let terminal = process.terminal.clone()?;
+    terminal.hang_up_session_in(tree, true);
+    Some(terminal)
+}
+
 /// The end as `strace` notes it.
 fn describe(end: TaskEnd) -> String {
     match end {
@@ -122,8 +132,10 @@ impl Kernel {
             signals.tasks.remove(&task.tid());
             signals.exit
         };
+        let mut terminal = None;
         if remaining == 0 {
             group.timers().stop();
+            terminal = take_terminal(&mut tree, group.pid());
             if let Some(process) = tree.process_mut(group.pid()) {
                 process.last_task = Some(Arc::clone(task));
             }
@@ -134,6 +146,9 @@ impl Kernel {
             self.end_process(&mut tree, group.pid(), status);
         }
         drop(tree);
+        if let Some(terminal) = terminal {
+            terminal.hang_up_files();
+        }
         group.end_events().notify(PollEvents::POLLIN);
         self.task_ends().notify(PollEvents::POLLIN);
     }

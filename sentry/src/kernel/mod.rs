@@ -27,6 +27,7 @@ mod statistics;
 pub mod sysv;
 mod task;
 mod temporary_mask;
+pub mod terminal;
 mod thread_group;
 pub mod timer;
 mod tree;

@@ -131,6 +131,7 @@ impl Kernel {
             children: Default::default(),
             process_group: tid,
             session: tid,
+            terminal: None,
             tasks: vec![Arc::clone(&task)],
             exit_signal: Some(Signal::SIGCHLD),
             end: None,

@@ -10,6 +10,7 @@ use bartizan_abi::Errno;
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::Signal;
 
+use super::terminal::Terminal;
 use super::{Task, ThreadGroup};
 
 /// The highest task number plus one (`/proc/sys/kernel/pid_max`).
@@ -40,6 +41,8 @@ pub struct Process {
     pub process_group: i32,
     /// Its session.
     pub session: i32,
+    /// Its controlling terminal.
+    pub terminal: Option<Arc<Terminal>>,
     /// Its living tasks; the leader stays until the others have ended.
     pub tasks: Vec<Arc<Task>>,
     /// What the parent gets at the end; `None` for nothing.
@@ -171,6 +174,13 @@ impl TaskTree {
     /// Whether group `number` has a member in session `session`.
     pub fn group_in_session(&self, number: i32, session: i32) -> bool {
         self.process_group(number).any(|(_, process)| process.session == session)
+    }
+
+    /// Takes the controlling terminal from all processes of session `session`.
+    pub fn forget_terminal(&mut self, session: i32) {
+        for process in self.processes.values_mut().filter(|process| process.session == session) {
+            process.terminal = None;
+        }
     }
 
     /// Whether nobody outside of group `number` but in its session is a parent of a member (`is_orphaned_pgrp`), `leaving` not

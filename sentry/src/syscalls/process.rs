@@ -245,6 +245,7 @@ pub fn setsid(task: &CurrentTask) -> SysResult<i32> {
     }
     if let Some(process) = tree.process_mut(pid) {
         process.session = pid;
+        process.terminal = None;
         process.process_group = pid;
     }
     Ok(pid)

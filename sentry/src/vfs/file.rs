@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use bartizan_abi::{Errno, FallocateFlags, OpenFlags, PollEvents};
 
@@ -167,6 +168,22 @@ pub trait FileOps: Send + Sync + Debug + Any {
     /// Whether `lseek` leaves the position at zero, whatever is asked for (`/dev/null`).
     fn stays_at_start(&self) -> bool {
         false
+    }
+
+    /// Asked before `task` reads (`POLLIN`) or writes (`POLLOUT`) a file that is not [seekable](Self::seekable): terminals stop those in the
+    /// background.
+    fn check_access(&self, _task: &CurrentTask, _access: PollEvents) -> SysResult<()> {
+        Ok(())
+    }
+
+    /// Until when a read that began at `started` and finds nothing waits; then [`read_expired`](Self::read_expired) is its result.
+    fn read_deadline(&self, _started: Instant) -> Option<Instant> {
+        None
+    }
+
+    /// What a read gets whose [deadline](Self::read_deadline) has passed.
+    fn read_expired(&self, _sink: &mut dyn DataSink) -> Result<usize, Errno> {
+        Err(Errno::EAGAIN)
     }
 
     /// Reads from `offset` into `sink`; zero is the end.

@@ -1,5 +1,7 @@
 //! Reading and writing open files, with the waiting that file operations leave to the VFS.
 
+use std::time::Instant;
+
 use bartizan_abi::process::{Capability, Resource};
 use bartizan_abi::signal::Signal;
 use bartizan_abi::{Errno, FileMode, FileType, OpenFlags, PollEvents};
@@ -30,7 +32,8 @@ impl File {
             return Err(Errno::EISDIR.into());
         }
         if !self.ops().seekable() {
-            return self.waiting(task, PollEvents::POLLIN, || self.ops().read(self, sink, 0));
+            self.ops().check_access(task, PollEvents::POLLIN)?;
+            return self.read_stream(task, sink);
         }
         match position {
             Position::At(offset) => {
@@ -110,8 +113,39 @@ impl File {
         self.inode().ops().set_attributes(self.inode(), &changes)
     }
 
+    /// Reads from a pipe, socket or terminal; the last may give up after a while.
+    fn read_stream(&self, task: &CurrentTask, sink: &mut dyn DataSink) -> SysResult<usize> {
+        let mut started = None;
+        loop {
+            match self.ops().read(self, sink, 0) {
+                Err(Errno::EAGAIN) => {}
+                result => return Ok(result?),
+            }
+            let started = *started.get_or_insert_with(Instant::now);
+            let Some(queue) = self.ops().wait_queue() else { return Err(Errno::EAGAIN.into()) };
+            if self.flags().contains(OpenFlags::O_NONBLOCK) {
+                return Err(Errno::EAGAIN.into());
+            }
+            let deadline = self.ops().read_deadline(started);
+            let waited = task.wait_on(queue, PollEvents::POLLIN, deadline, || {
+                match self.ops().read(self, sink, 0) {
+                    // What came is not enough, but moves the deadline.
+                    Err(Errno::EAGAIN) if self.ops().read_deadline(started) == deadline => None,
+                    result => Some(result),
+                }
+            });
+            match waited {
+                Ok(Err(Errno::EAGAIN)) => {}
+                Ok(result) => return Ok(result?),
+                Err(WaitError::TimedOut) => return Ok(self.ops().read_expired(sink)?),
+                Err(WaitError::Interrupted) => return Err(SysError::Restart(Restart::IfAsked)),
+            }
+        }
+    }
+
     /// Writes to a pipe, socket or terminal; what blocks goes on until all is written.
     fn write_stream(&self, task: &CurrentTask, source: &mut dyn DataSource) -> SysResult<usize> {
+        self.ops().check_access(task, PollEvents::POLLOUT)?;
         let mut total = 0;
         loop {
             let step = self.waiting(task, PollEvents::POLLOUT, || {

@@ -6,6 +6,7 @@ use bartizan_abi::PollEvents;
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, Signal};
 
+use super::mqueue::QueueFile;
 use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
 use super::terminal::Terminal;
@@ -49,12 +50,15 @@ impl CurrentTask {
         }
     }
 
-    /// With its last task a process loses its record locks.
+    /// With its last task a process loses its record locks and is not told of messages any more.
     fn release_record_locks(&self) {
         if self.group().signals().tasks.len() > 1 {
             return;
         }
         for (_, file, _) in self.fd_table().entries() {
+            if let Some(queue) = file.downcast::<QueueFile>().and_then(|file| file.queue().ok()) {
+                queue.remove_notification(self.pid());
+            }
             if let Some(locks) = file.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
                 locks.unlock(crate::vfs::locks::LockOwner::Process(self.pid()), &(0..u64::MAX));
             }

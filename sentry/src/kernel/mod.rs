@@ -13,6 +13,7 @@ pub mod futex;
 #[expect(clippy::module_inception, reason = "the type that the module is named after has a file of its own")]
 mod kernel;
 mod limits;
+pub mod mqueue;
 mod parker;
 mod pidfd;
 pub mod pipe;

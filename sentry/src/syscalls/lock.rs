@@ -145,8 +145,9 @@ fn describe(held: &RecordLock, asked: &mut Flock) {
     };
 }
 
-/// A descriptor of `file` is closed: the process loses its record locks on it.
+/// A descriptor of `file` is closed: the process loses its record locks on it, and is not told of messages any more.
 pub fn on_close(task: &CurrentTask, file: &Arc<File>) {
+    super::mqueue::on_close(task.pid(), file);
     if let Some(locks) = file.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
         locks.unlock(LockOwner::Process(task.pid()), &(0..u64::MAX));
     }

@@ -20,6 +20,7 @@ mod limits;
 mod lock;
 mod memfd;
 mod memory;
+mod mqueue;
 mod open;
 mod pidfd;
 mod pipe;

@@ -5,8 +5,9 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd,
-    memory, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket, stat,
-    statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr,
+    memory, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket,
+    stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait,
+    xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -295,6 +296,12 @@ syscalls! {
     mbind => memory::without_numa, Refused("as a kernel without NUMA");
     set_mempolicy => memory::without_numa, Refused("as a kernel without NUMA");
     get_mempolicy => memory::without_numa, Refused("as a kernel without NUMA");
+    mq_open => mqueue::mq_open, Full;
+    mq_unlink => mqueue::mq_unlink, Full;
+    mq_timedsend => mqueue::mq_timedsend, Full;
+    mq_timedreceive => mqueue::mq_timedreceive, Full;
+    mq_notify => mqueue::mq_notify, Partial("SIGEV_THREAD needs netlink sockets");
+    mq_getsetattr => mqueue::mq_getsetattr, Full;
     kexec_load => refused::not_permitted, Refused("EPERM: the machine is not the sandbox's");
     waitid => wait::waitid, Full;
     add_key => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bartizan_abi::{Capability, Errno};
+use bartizan_sentry::kernel::mqueue::{MSG_MAX, MSGSIZE_MAX, QUEUES_MAX};
 use bartizan_sentry::kernel::{PID_MAX, UtsNames};
 use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -28,7 +29,15 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
             .file("overflowgid", 0o444, number(65_534))
             .file("suid_dumpable", 0o444, number(0))
             .file("protected_hardlinks", 0o444, number(1))
-            .file("protected_symlinks", 0o444, number(1));
+            .file("protected_symlinks", 0o444, number(1))
+            .directory("mqueue", |mqueue| {
+                mqueue
+                    .file("msg_default", 0o444, number(MSG_MAX))
+                    .file("msg_max", 0o444, number(MSG_MAX))
+                    .file("msgsize_default", 0o444, number(MSGSIZE_MAX))
+                    .file("msgsize_max", 0o444, number(MSGSIZE_MAX))
+                    .file("queues_max", 0o444, number(QUEUES_MAX));
+            });
     })
     .directory("kernel", |kernel| fill_kernel(kernel, system))
     .directory("net", |net| {

@@ -24,6 +24,8 @@ pub use semaphore::{Applied, PendingOperation, SemaphoreSet, SetReport};
 pub use shared_memory::{Segment, SegmentReport};
 pub use undo::UndoList;
 
+use super::mqueue::MessageFiles;
+
 /// The objects of System V IPC that some processes have in common, and their limits (`ipc_namespaces(7)`).
 #[derive(Debug)]
 pub struct IpcNamespace {
@@ -37,6 +39,7 @@ pub struct IpcNamespace {
     /// Pages of all segments.
     pages: Arc<Ledger>,
     next_undo: AtomicU64,
+    message_files: MessageFiles,
 }
 
 /// The limits of a namespace.
@@ -65,6 +68,7 @@ impl IpcNamespace {
             ledger: Arc::new(Ledger { used: AtomicU64::new(0), limit: memory }),
             pages: Arc::new(Ledger { used: AtomicU64::new(0), limit: SHMALL }),
             next_undo: AtomicU64::new(0),
+            message_files: MessageFiles::default(),
         }
     }
 
@@ -95,6 +99,11 @@ impl IpcNamespace {
     /// A list of undo operations for a task that has none.
     pub fn new_undo_list(&self) -> Arc<UndoList> {
         Arc::new(UndoList::new(self.next_undo.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// POSIX message queues.
+    pub fn message_files(&self) -> &MessageFiles {
+        &self.message_files
     }
 
     /// Accounts for memory of the host that an object needs.

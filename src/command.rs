@@ -5,7 +5,7 @@ use std::io::{PipeReader, Read};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::{Error, Result, Sandbox};
+use crate::{Error, Result, Sandbox, Terminal, TerminalSize};
 
 /// What a program finds as one of its standard streams.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Command<'a> {
     pub(crate) working_directory: Vec<u8>,
     pub(crate) user: User,
     pub(crate) streams: [Option<Stdio>; 3],
+    pub(crate) terminal: Option<TerminalSize>,
 }
 
 /// Who a process is at its start.
@@ -52,6 +53,7 @@ impl<'a> Command<'a> {
             working_directory: b"/".to_vec(),
             user: User::default(),
             streams: [None, None, None],
+            terminal: None,
         }
     }
 
@@ -112,6 +114,14 @@ impl<'a> Command<'a> {
         self
     }
 
+    /// Gives the program a terminal of its own, in place of streams that are not set otherwise; the host program has keyboard and screen as
+    /// [`Process::terminal`].
+    #[must_use]
+    pub fn terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
+        self
+    }
+
     /// Starts the program.
     ///
     /// # Errors
@@ -168,6 +178,8 @@ pub struct Process {
     pub stdout: Option<PipeReader>,
     /// The other end of standard error, if that is [`Stdio::Piped`].
     pub stderr: Option<PipeReader>,
+    /// Keyboard and screen, if it has a [terminal](Command::terminal).
+    pub terminal: Option<Terminal>,
 }
 
 impl Process {

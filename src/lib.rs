@@ -28,6 +28,7 @@ mod mount;
 mod platforms;
 mod sandbox;
 mod spawn;
+mod terminal;
 
 pub use builder::SandboxBuilder;
 pub use command::{Command, ExitStatus, Output, Process, Stdio, User};
@@ -35,6 +36,7 @@ pub use error::{Error, Result};
 pub use mount::Mount;
 pub use platforms::PlatformKind;
 pub use sandbox::Sandbox;
+pub use terminal::{Terminal, TerminalSize};
 
 /// What one needs to write a file system of one's own; see `examples/custom_fs.rs`.
 pub mod vfs {

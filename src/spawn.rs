@@ -11,7 +11,7 @@ use bartizan_sentry::loader::Arguments;
 use bartizan_sentry::vfs::{FdFlags, FdTable, File, FollowLast, FsContext, NR_OPEN, OpenHow};
 
 use crate::command::{Command, Process, Stdio};
-use crate::{Error, Result, Sandbox};
+use crate::{Error, Result, Sandbox, Terminal};
 
 /// Where programs are looked for when they are given no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,7 +21,8 @@ const STREAMS: [&str; 3] = ["standard input", "standard output", "standard error
 
 /// Starts the program that `command` describes.
 pub(crate) fn spawn(command: Command<'_>) -> Result<Process> {
-    let Command { sandbox, program, arguments, environment, working_directory, user, streams } = command;
+    let Command { sandbox, program, arguments, environment, working_directory, user, streams, terminal } =
+        command;
     let name = String::from_utf8_lossy(&program).into_owned();
     check_strings(&program, &arguments, &environment)?;
     let credentials = Credentials::user(user.uid, user.gid, Vec::new());
@@ -29,7 +30,8 @@ pub(crate) fn spawn(command: Command<'_>) -> Result<Process> {
     enter(&fs, &credentials, &working_directory)?;
     let path = find_program(&fs, &credentials, &program, &environment)
         .ok_or_else(|| Error::ProgramNotFound(name.clone()))?;
-    let (files, ends) = standard_files(sandbox, &fs, streams)?;
+    let (terminal, slave) = terminal.map(|size| Terminal::open(sandbox, size)).transpose()?.unzip();
+    let (files, ends) = standard_files(sandbox, &fs, streams, slave.as_ref())?;
     let argv = std::iter::once(program).chain(arguments).collect();
     let envp =
         environment.into_iter().map(|(name, value)| [name.as_slice(), b"=", &value].concat()).collect();
@@ -42,13 +44,14 @@ pub(crate) fn spawn(command: Command<'_>) -> Result<Process> {
             files,
             fs,
             limits: Limits::default(),
+            terminal: terminal.as_ref().and_then(Terminal::kernel).cloned(),
         })
         .map_err(|errno| match errno {
             Errno::ENOENT => Error::ProgramNotFound(name.clone()),
             errno => Error::ProgramNotRunnable { program: name.clone(), errno },
         })?;
     let Ends { stdin, stdout, stderr } = ends;
-    Ok(Process { handle, stdin, stdout, stderr })
+    Ok(Process { handle, stdin, stdout, stderr, terminal })
 }
 
 /// Refuses strings that no program can be given.
@@ -109,20 +112,35 @@ fn standard_files(
     sandbox: &Sandbox,
     fs: &FsContext,
     streams: [Option<Stdio>; 3],
+    terminal: Option<&Arc<File>>,
 ) -> Result<(Arc<FdTable>, Ends)> {
     let files = Arc::new(FdTable::default());
     let mut ends = Ends::default();
     for (number, stream) in streams.into_iter().enumerate() {
         let failed = |source| Error::Stream { stream: STREAMS[number], source };
-        let file = match stream.unwrap_or(Stdio::Inherit) {
-            Stdio::Null => open_null(fs, number),
-            Stdio::Inherit => own_stream(number).and_then(|descriptor| import(sandbox, descriptor)),
-            Stdio::Descriptor(descriptor) => import(sandbox, descriptor),
-            Stdio::Piped => pipe(number, &mut ends).and_then(|descriptor| import(sandbox, descriptor)),
+        let file = match (stream.unwrap_or(Stdio::Inherit), terminal) {
+            (Stdio::Inherit, Some(terminal)) => Ok(Arc::clone(terminal)),
+            (stream, _) => open_stream(sandbox, fs, number, stream, &mut ends),
         };
         files.add(file.map_err(failed)?, FdFlags::empty(), NR_OPEN).map_err(|errno| failed(errno.into()))?;
     }
     Ok((files, ends))
+}
+
+/// One of the standard streams.
+fn open_stream(
+    sandbox: &Sandbox,
+    fs: &FsContext,
+    number: usize,
+    stream: Stdio,
+    ends: &mut Ends,
+) -> io::Result<Arc<File>> {
+    match stream {
+        Stdio::Null => open_null(fs, number),
+        Stdio::Inherit => import(sandbox, own_stream(number)?),
+        Stdio::Descriptor(descriptor) => import(sandbox, descriptor),
+        Stdio::Piped => import(sandbox, pipe(number, ends)?),
+    }
 }
 
 /// A duplicate of the host program's own stream.

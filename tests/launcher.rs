@@ -373,3 +373,16 @@ fn many_launchers_run_side_by_side() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_program_gets_a_terminal_of_its_own() -> Result<()> {
+    let script = "tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo terminal; \
+                  exec 3</dev/tty && echo controlled; read line; echo \"<$line>\"; exit 5";
+    let mut command = command(&["-t", "--", "/bin/sh", "-c", script])?;
+    let outcome = run(&mut command, b"typed\n", LIMIT)?;
+    // What is typed is echoed when it comes, which may be before anything is printed.
+    let printed = String::from_utf8_lossy(&outcome.stdout).replacen("typed\r\n", "", 1);
+    assert_eq!(printed, "/dev/pts/0\r\n24 80\r\nterminal\r\ncontrolled\r\n<typed>\r\n");
+    assert_eq!(outcome.code, 5);
+    Ok(())
+}

@@ -66,6 +66,9 @@ pub struct DoOptions {
     /// Show every system call on standard error, or in FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub strace: Option<Option<PathBuf>>,
+    /// Give the program a terminal of its own, shown on this one
+    #[arg(short = 't', long = "tty")]
+    pub terminal: bool,
     /// Say what is being done
     #[arg(short, long)]
     pub verbose: bool,

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod run;
+mod terminal;
 
 use arguments::{Invocation, parse};
 

@@ -8,6 +8,7 @@ use bartizan::{Command, Error, Mount, Result, Sandbox, Stdio};
 
 use crate::LAUNCHER_FAILED;
 use crate::arguments::{DoOptions, variable};
+use crate::terminal::{Bridge, own_size};
 
 /// The program is there but cannot be run.
 const NOT_RUNNABLE: i32 = 126;
@@ -41,10 +42,17 @@ fn try_run(options: &DoOptions) -> Result<i32> {
         eprintln!("launcher: platform {}, root {}", sandbox.platform(), options.rootfs.display());
     }
     let mut process = command(&sandbox, options).spawn()?;
+    let bridge = process.terminal.take().map(|terminal| Bridge::new(&terminal)).transpose();
+    let bridge = bridge.map_err(|source| Error::Stream { stream: "terminal (option -t)", source })?;
     let status = match options.timeout {
         Some(limit) => process.wait_timeout(limit)?,
         None => process.wait()?,
     };
+    if let Some(bridge) = bridge {
+        // What is left in the background holds the terminal open.
+        sandbox.kill();
+        bridge.finish();
+    }
     if options.verbose {
         eprintln!("launcher: {status}");
         for (name, count) in sandbox.unimplemented_calls() {
@@ -102,6 +110,9 @@ fn command<'a>(sandbox: &'a Sandbox, options: &DoOptions) -> Command<'a> {
         if let Some(value) = std::env::var_os(name) {
             command = command.env(name, value.into_vec());
         }
+    }
+    if options.terminal {
+        command = command.terminal(own_size());
     }
     for (name, value) in options.env.iter().filter_map(variable) {
         command = command.env(name, value);

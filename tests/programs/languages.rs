@@ -38,6 +38,40 @@ except FileNotFoundError as e: print(e)
     )
     .within(120),
     Case::interpreter(
+        "python_drives_a_shell_in_a_terminal",
+        &["python3", "bash"],
+        "-c",
+        r"
+import os, pty, re, select, signal, time
+pid, fd = pty.fork()
+if pid == 0:
+    os.environ['PS1'] = '# '
+    os.execv('/bin/bash', ['bash', '--norc', '--noprofile', '--noediting', '-i'])
+seen = b''
+def until(text):
+    global seen
+    end = time.time() + 20
+    while text not in seen:
+        if not select.select([fd], [], [], max(0, end - time.time()))[0]: print('no', text, 'in', seen); os._exit(1)
+        seen += os.read(fd, 65536)
+    head, seen = seen.split(text, 1)
+    return head
+def line(text): os.write(fd, text + b'\n'); until(b'\r\n')
+until(b'# ')
+line(b'sleep 1000'); time.sleep(0.2); os.write(fd, b'\x1a'); until(b'Stopped'); until(b'# '); print('stopped')
+line(b'jobs'); print(re.findall(rb'Stopped +(.*?)\r', until(b'# ')))
+line(b'fg'); until(b'sleep 1000'); time.sleep(0.2); os.write(fd, b'\x03'); until(b'# '); print('interrupted')
+line(b'echo $?'); print(until(b'# '))
+line(b'sleep 1000 &'); until(b'# ')
+line(b'kill %1; wait %1; echo $?'); print(b'143' in until(b'# '))
+line(b'cat'); os.write(fd, b'echo\n'); until(b'echo\r\necho\r\n'); os.write(fd, b'\x04'); until(b'# '); print('end of file')
+line(b'test -t 0 && [ $(tty) = /dev/pts/$(basename $(tty)) ] && echo yes'); print(b'yes' in until(b'# '))
+os.write(fd, b'exit 3\n')
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+",
+    )
+    .within(120),
+    Case::interpreter(
         "python_threading",
         PYTHON,
         "-c",

@@ -185,11 +185,13 @@ impl Subject {
         let kernel = self.kernel()?;
         let group = self.group()?;
         let task = self.task().ok().or_else(|| kernel.tree().process(self.pid)?.last_task.clone());
-        let (parent, process_group, session, threads, end) = {
+        let (parent, process_group, session, terminal, threads, end) = {
             let tree = kernel.tree();
             let process = tree.process(self.pid).ok_or(Errno::ESRCH)?;
             let end = process.end.map(|end| end.encode());
-            (process.parent, process.process_group, process.session, process.tasks.len(), end)
+            let terminal = process.terminal.as_ref();
+            let terminal = terminal.map(|terminal| (terminal.device(), terminal.foreground()));
+            (process.parent, process.process_group, process.session, terminal, process.tasks.len(), end)
         };
         let memory = task.as_ref().and_then(|task| task.memory());
         let files = task.as_ref().and_then(|task| task.files());
@@ -203,6 +205,7 @@ impl Subject {
             parent,
             process_group,
             session,
+            terminal,
             threads: threads.max(1),
             exit_code: end.unwrap_or(0),
             credentials: task.as_ref().map_or_else(nobody, |task| task.credentials()),

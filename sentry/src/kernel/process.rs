@@ -10,6 +10,7 @@ use bartizan_abi::{Errno, PollEvents};
 use super::clone::{INITIAL_MASK, StartState};
 use super::signal::{Sender, SignalActions, Target, TaskSignals};
 use super::task::{NewTask, TASK_COMM_LEN, TaskShared};
+use super::terminal::Terminal;
 use super::tree::Process;
 use super::{Credentials, Kernel, Limits, Parker, Task, ThreadGroup, Wake};
 use crate::loader::{AfterExec, Arguments, ExecRequest, Identity, LoadRequest, prepare};
@@ -30,6 +31,8 @@ pub struct ProcessOptions {
     pub fs: Arc<FsContext>,
     /// Its limits.
     pub limits: Limits,
+    /// The terminal that controls its session.
+    pub terminal: Option<Arc<Terminal>>,
 }
 
 /// What became of a process.
@@ -57,7 +60,7 @@ impl Kernel {
     /// # Errors
     /// Those of `execve(2)`; `EAGAIN` when the host's limits are reached.
     pub fn start_process(self: &Arc<Self>, options: ProcessOptions) -> Result<ProcessHandle, Errno> {
-        let ProcessOptions { path, arguments, credentials, files, fs, limits } = options;
+        let ProcessOptions { path, arguments, credentials, files, fs, limits, terminal } = options;
         let open = |path: &FsStr| fs.open_executable_as(&credentials, path);
         let request = ExecRequest {
             file: open(&path)?,
@@ -85,6 +88,9 @@ impl Kernel {
         })?;
         let shared = TaskShared { memory: Some(image.memory), files: Some(files), fs: Some(fs) };
         let task = self.first_task(shared, credentials, limits, name)?;
+        if let Some(terminal) = terminal {
+            terminal.control(&mut self.tree(), task.pid());
+        }
         let state = StartState { registers: image.registers, fpu: None, set_tid: None };
         if let Err(errno) = self.start(&task, state) {
             task.group().set_host_child(false);

@@ -189,7 +189,6 @@ impl TaskTree {
         !self.process_group(number).any(|(pid, process)| {
             pid != leaving
                 && process.end.is_none()
-                && process.parent != INIT
                 && self
                     .processes
                     .get(&process.parent)

@@ -18,8 +18,6 @@ use crate::{SysError, SysResult, WaitError};
 
 /// Most reports that one call gives: as many as fit into `INT_MAX` bytes.
 const MOST_REPORTS: i32 = i32::MAX / size_of::<EpollEvent>() as i32;
-/// Most reports that are collected at once.
-const COLLECTED_AT_ONCE: usize = 1024;
 
 /// `epoll_create(2)`; the size is a hint that only has to be positive.
 pub fn epoll_create(task: &CurrentTask, size: i32) -> SysResult<FdNumber> {
@@ -148,7 +146,7 @@ fn wait(
     }
     let file = task.fd_table().get(epoll)?;
     let epoll = epoll_of(&file)?;
-    let most = usize::try_from(most).unwrap_or(COLLECTED_AT_ONCE).min(COLLECTED_AT_ONCE);
+    let most = usize::try_from(most).map_err(|_| Errno::EINVAL)?;
     let reports = match collect(task, epoll, most, timeout) {
         Ok(reports) => reports,
         Err(WaitError::TimedOut) => return Ok(0),

@@ -68,8 +68,13 @@ pub fn pidfd_send_signal(
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = task.fd_table().get(fd)?;
-    let pidfd = pidfd_of(&file)?;
+    // `get_any`: a directory of `/proc` may be open as a mere path.
+    let file = task.fd_table().get_any(fd)?;
+    let directory = file.inode().ops().process().map(|group| Pidfd::new(task.kernel(), group));
+    let pidfd = match &directory {
+        Some(pidfd) => pidfd,
+        None => pidfd_of(&file)?,
+    };
     let info = info.optional().map(|info| task.read_value(info)).transpose()?;
     let own = pidfd.pid() == task.pid();
     if let Some(info) = &info {

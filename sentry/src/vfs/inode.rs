@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bartizan_abi::{Errno, FileType, RenameFlags, SealFlags};
 
 use super::{AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path};
-use crate::kernel::CurrentTask;
+use crate::kernel::{CurrentTask, ThreadGroup};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
 /// A file, directory, link or device of a file system.
@@ -204,6 +204,12 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     /// Where a symbolic link leads. `task` is the reader, for `/proc/self`.
     fn read_link(&self, _inode: &Inode, _task: Option<&CurrentTask>) -> Result<LinkTarget, Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// The process that a directory of `/proc` is about: such a directory is a descriptor of the process too
+    /// (`pidfd_send_signal(2)`).
+    fn process(&self) -> Option<Arc<ThreadGroup>> {
+        None
     }
 
     /// The value of the extended attribute `name`; `ENODATA` if there is none.

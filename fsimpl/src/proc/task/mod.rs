@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType};
+use bartizan_sentry::kernel::ThreadGroup;
 use bartizan_sentry::vfs::{
     AttributeChanges, Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, OpenRequest,
 };
@@ -150,6 +151,10 @@ impl TaskDirectory {
 }
 
 impl InodeOps for TaskDirectory {
+    fn process(&self) -> Option<Arc<ThreadGroup>> {
+        if self.subject.is_single() { None } else { self.subject.group().ok() }
+    }
+
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         let mut attributes = attributes(&self.tree, &self.subject, FileType::Directory, 0o555);
         attributes.links =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::SigSet;
+use bartizan_abi::{DeviceNumber, SigSet};
 use bartizan_sentry::kernel::Credentials;
 use bartizan_sentry::mm::{Layout, MemorySizes};
 
@@ -92,6 +92,8 @@ pub struct Snapshot {
     pub process_group: i32,
     /// The session.
     pub session: i32,
+    /// The controlling terminal, and the process group in its foreground.
+    pub terminal: Option<(DeviceNumber, i32)>,
     /// How many tasks the process has.
     pub threads: usize,
     /// How it ended, as `wait` tells it.

@@ -13,10 +13,15 @@ pub fn stat(task: &Snapshot) -> Vec<u8> {
     let times = &task.times;
     let (sizes, layout) = task.memory.unzip();
     let (sizes, layout) = (sizes.unwrap_or_default(), layout.unwrap_or_default());
+    let (terminal, foreground) =
+        task.terminal.map_or((0, -1), |(device, foreground)| (device.to_u64(), foreground));
     let signals = [task.signals.pending, task.signals.blocked, task.signals.ignored, task.signals.caught];
     let fields = [
         // ppid, pgrp, session, tty_nr, tpgid, flags, minflt, cminflt, majflt, cmajflt
-        format!("{} {} {} 0 -1 4194304 0 0 0 0", task.parent, task.process_group, task.session),
+        format!(
+            "{} {} {} {terminal} {foreground} 4194304 0 0 0 0",
+            task.parent, task.process_group, task.session
+        ),
         // utime, stime, cutime, cstime
         [times.user, times.system, times.children_user, times.children_system]
             .map(|time| (time / TICK).to_string())

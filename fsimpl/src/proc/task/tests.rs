@@ -35,6 +35,7 @@ pub fn snapshot() -> Snapshot {
         parent: 1,
         process_group: 7,
         session: 7,
+        terminal: None,
         threads: 2,
         exit_code: 0,
         credentials: Arc::new(credentials),

@@ -209,6 +209,7 @@ impl Subject {
             threads: threads.max(1),
             exit_code: end.unwrap_or(0),
             credentials: task.as_ref().map_or_else(nobody, |task| task.credentials()),
+            seccomp: task.as_ref().map_or((0, 0), |task| (task.seccomp().mode(), task.seccomp().filters())),
             umask: fs.map(|fs| fs.umask().bits()),
             descriptors: files.map_or(0, |files| files.size()),
             signals: self.signals(&group, task.as_deref()),

@@ -29,6 +29,8 @@ pub enum AnonymousKind {
     Signalfd,
     /// `pidfd_open(2)`.
     Pidfd,
+    /// `seccomp(2)`: who answers calls.
+    Seccomp,
 }
 
 impl AnonymousKind {
@@ -50,6 +52,7 @@ impl AnonymousKind {
             Self::Timerfd => "anon_inode:[timerfd]".to_owned(),
             Self::Signalfd => "anon_inode:[signalfd]".to_owned(),
             Self::Pidfd => "anon_inode:[pidfd]".to_owned(),
+            Self::Seccomp => "anon_inode:seccomp notify".to_owned(),
         }
     }
 

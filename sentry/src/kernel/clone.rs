@@ -216,6 +216,7 @@ impl CurrentTask {
             owner: Arc::downgrade(child),
             ..TaskSignals::default()
         };
+        child.seccomp().inherit(self.seccomp());
         signals.tasks.insert(child.tid(), state);
         Ok(())
     }

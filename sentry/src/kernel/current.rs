@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bartizan_abi::PollEvents;
 use bartizan_abi::process::WaitStatus;
+use bartizan_abi::signal::Signal;
 use bartizan_platform::{Context, Exit, FpuState, PlatformError, Registers};
 
 use super::signal::{LastFault, TaskSignals};
@@ -42,6 +43,8 @@ pub struct CurrentTask {
 pub enum TaskEnd {
     /// This task alone, with this code.
     Task(u8),
+    /// This task alone, killed by this signal.
+    Killed(Signal),
     /// Its whole process.
     Process(WaitStatus),
 }
@@ -101,6 +104,11 @@ impl CurrentTask {
         let registers = self.registers.get();
         let Registers { orig_rax, rdi, rsi, rdx, r10, r8, r9, .. } = registers;
         (orig_rax, [rdi, rsi, rdx, r10, r8, r9])
+    }
+
+    /// Where the guest goes on after the call that it has made.
+    pub fn instruction_pointer(&self) -> u64 {
+        self.registers.get().rip
     }
 
     /// Sets the result of the call that the guest has made.

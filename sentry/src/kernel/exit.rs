@@ -103,6 +103,7 @@ fn take_terminal(tree: &mut TaskTree, pid: i32) -> Option<Arc<Terminal>> {
 fn describe(end: TaskEnd) -> String {
     match end {
         TaskEnd::Task(code) => format!("exited with {code}"),
+        TaskEnd::Killed(signal) => format!("killed by {signal}"),
         TaskEnd::Process(WaitStatus::Signaled { signal, .. }) => format!("killed by {signal}"),
         TaskEnd::Process(WaitStatus::Exited(code)) => format!("exited with {code}"),
         TaskEnd::Process(_) => "ended".to_owned(),
@@ -113,6 +114,7 @@ impl Task {
     /// Gives up what it shares.
     pub(super) fn give_up(&self) {
         let old = self.replace_shared(|shared| *shared = Default::default());
+        self.seccomp().release();
         // Files may do a lot when they are closed; no lock is held here.
         drop(old);
     }
@@ -145,6 +147,7 @@ impl Kernel {
             }
             let status = status.unwrap_or(match end {
                 TaskEnd::Task(code) => WaitStatus::Exited(code),
+                TaskEnd::Killed(signal) => WaitStatus::Signaled { signal, core_dumped: false },
                 TaskEnd::Process(status) => status,
             });
             self.end_process(&mut tree, group.pid(), status);

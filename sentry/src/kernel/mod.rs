@@ -21,6 +21,7 @@ pub mod poll;
 mod process;
 mod restart;
 mod run;
+pub mod seccomp;
 mod services;
 pub mod signal;
 mod signalfd;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bartizan_platform::Interrupter;
 
+use super::seccomp::Seccomp;
 use super::signal::{GroupSignals, SignalActions};
 use super::sysv::{IpcNamespace, UndoList};
 use super::{CpuUsage, Credentials, Kernel, Parker, ThreadGroup};
@@ -47,6 +48,8 @@ pub struct Task {
     vfork: Mutex<Option<Arc<Parker>>>,
     /// The semaphore operations that its end undoes; shared with `CLONE_SYSVSEM`.
     semaphore_undo: Mutex<Option<Arc<UndoList>>>,
+    /// What it may call.
+    seccomp: Seccomp,
 }
 
 /// What a task has in common with others, by pointer.
@@ -113,6 +116,7 @@ impl Task {
             usage: CpuUsage::new(),
             vfork: Mutex::new(LockClass::Table, None),
             semaphore_undo: Mutex::new(LockClass::TaskShared, None),
+            seccomp: Seccomp::default(),
         })
     }
 
@@ -146,9 +150,17 @@ impl Task {
         self.credentials.load_full()
     }
 
-    /// Replaces who it is; only its own thread does.
+    /// Replaces who it is; only its own thread does. That it may gain no privileges stays.
     pub fn set_credentials(&self, credentials: Credentials) {
-        self.credentials.store(Arc::new(credentials));
+        self.credentials.rcu(|old| {
+            let no_new_privs = credentials.no_new_privs || old.no_new_privs;
+            Credentials { no_new_privs, ..credentials.clone() }
+        });
+    }
+
+    /// It may gain no privileges any more (`PR_SET_NO_NEW_PRIVS`); another task of its process may say so.
+    pub fn forbid_new_privileges(&self) {
+        self.credentials.rcu(|old| Credentials { no_new_privs: true, ..(**old).clone() });
     }
 
     /// What it does with signals.
@@ -301,6 +313,12 @@ impl Task {
     /// How much processor time it has used.
     pub fn usage(&self) -> &CpuUsage {
         &self.usage
+    }
+
+    /// What it may call.
+    #[inline]
+    pub fn seccomp(&self) -> &Seccomp {
+        &self.seccomp
     }
 
     /// Its namespace of System V IPC.

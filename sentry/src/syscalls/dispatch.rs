@@ -5,10 +5,15 @@ use bartizan_abi::Errno;
 use super::argument::{Argument, IntoRegister};
 use super::table;
 use crate::SysResult;
-use crate::kernel::CurrentTask;
+use crate::kernel::{CurrentTask, seccomp};
 
 /// Runs the call `number` with `arguments`. Calls that are not implemented are counted by name and give `ENOSYS`.
 pub fn dispatch(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> SysResult<u64> {
+    if task.seccomp().is_active()
+        && let Some(result) = seccomp::check(task, number, arguments)
+    {
+        return result;
+    }
     match table::entry(number) {
         Some(entry) => (entry.invoke)(task, arguments),
         None => {

@@ -30,6 +30,7 @@ mod process;
 mod read_write;
 mod refused;
 mod restart;
+mod seccomp;
 mod signal;
 mod socket;
 mod stat;

@@ -125,8 +125,11 @@ pub fn prctl(
             require(task, Capability::CAP_SYS_RESOURCE)?;
             Err(Errno::EINVAL.into())
         }
-        // No filters of system calls.
-        PrctlOption::PR_GET_SECCOMP => Ok(0),
+        PrctlOption::PR_GET_SECCOMP => Ok(task.seccomp().mode().into()),
+        PrctlOption::PR_SET_SECCOMP => {
+            super::seccomp::set_mode(task, second, UserAddr(third))?;
+            Ok(0)
+        }
         // Nobody traces anybody, so that nobody has to be allowed to.
         PrctlOption::PR_SET_PTRACER => Ok(0),
         // Names of anonymous memory are for people who read `/proc/[pid]/maps`; a kernel may forget them.

@@ -5,9 +5,9 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd,
-    memory, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, signal, socket,
-    stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait,
-    xattr,
+    memory, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, seccomp, signal,
+    socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage,
+    wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -215,7 +215,7 @@ syscalls! {
     vhangup => refused::not_permitted, Refused("EPERM: as without CAP_SYS_TTY_CONFIG");
     modify_ldt => refused::not_built, Refused("ENOSYS: as without CONFIG_MODIFY_LDT_SYSCALL");
     _sysctl => refused::not_built, Refused("ENOSYS, as since Linux 5.5");
-    prctl => prctl::prctl, Partial("no seccomp, PR_SET_MM, speculation control or timer slack");
+    prctl => prctl::prctl, Partial("no PR_SET_MM, speculation control or timer slack");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
     setrlimit => limits::setrlimit, Partial("RLIMIT_CPU, RLIMIT_RSS and RLIMIT_CORE are kept without effect");
@@ -361,6 +361,7 @@ syscalls! {
     kcmp => refused::not_built, Refused("ENOSYS: as without CONFIG_KCMP");
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     renameat2 => directory::renameat2, Partial("no RENAME_WHITEOUT");
+    seccomp => seccomp::seccomp, Partial("SECCOMP_RET_TRACE gives ENOSYS; nothing is logged");
     getrandom => system::getrandom, Full;
     memfd_create => memfd::memfd_create, Partial("no huge pages");
     kexec_file_load => refused::not_permitted, Refused("EPERM: the machine is not the sandbox's");

@@ -18,6 +18,9 @@ const NR_OPEN: u32 = 1 << 20;
 /// Most bytes that `F_SETPIPE_SZ` gives without privilege.
 const PIPE_MAX_SIZE: u32 = 1 << 20;
 
+/// What filters of system calls may do (`seccomp(2)`).
+const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno user_notif trace log allow";
+
 /// Fills `/proc/sys`.
 pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
     sys.directory("fs", |fs| {
@@ -83,6 +86,13 @@ fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
         .file("version", 0o444, text(UtsNames::VERSION))
         .file("core_pattern", 0o444, || Ok("core\n".into()))
         .file("printk", 0o444, || Ok("4\t4\t1\t7\n".into()))
+        .directory("seccomp", |seccomp| {
+            seccomp.file("actions_avail", 0o444, text(SECCOMP_ACTIONS)).file(
+                "actions_logged",
+                0o444,
+                text("kill_process kill_thread trap errno user_notif trace log"),
+            );
+        })
         .directory("random", |random| {
             random
                 .file("boot_id", 0o444, move || boot_id.clone().map(|id| format!("{id}\n")))

@@ -100,6 +100,8 @@ pub struct Snapshot {
     pub exit_code: i32,
     /// Who it is.
     pub credentials: Arc<Credentials>,
+    /// The mode of `seccomp(2)` and how many filters there are.
+    pub seccomp: (u32, usize),
     /// The umask, while it has one.
     pub umask: Option<u32>,
     /// How many descriptors its table has room for.

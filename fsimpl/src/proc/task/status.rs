@@ -98,7 +98,9 @@ fn privileges(task: &Snapshot, text: &mut String) -> std::fmt::Result {
     for (name, set) in capabilities {
         writeln!(text, "{name}:\t{:016x}", set.bits())?;
     }
-    writeln!(text, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0", u8::from(credentials.no_new_privs))?;
+    let (mode, filters) = task.seccomp;
+    let no_new_privs = u8::from(credentials.no_new_privs);
+    writeln!(text, "NoNewPrivs:\t{no_new_privs}\nSeccomp:\t{mode}\nSeccomp_filters:\t{filters}")?;
     writeln!(text, "Speculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown")?;
     let count = processors().clamp(1, 64);
     writeln!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", u64::MAX >> (64 - count), list(count))?;

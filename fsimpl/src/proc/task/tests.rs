@@ -39,6 +39,7 @@ pub fn snapshot() -> Snapshot {
         threads: 2,
         exit_code: 0,
         credentials: Arc::new(credentials),
+        seccomp: (0, 0),
         umask: Some(0o022),
         descriptors: 64,
         signals: Signals::default(),

@@ -1,0 +1,87 @@
+//! What becomes of a call of a task that has filters.
+
+use std::sync::Arc;
+
+use bartizan_abi::arch::x86_64::AUDIT_ARCH_X86_64;
+use bartizan_abi::process::WaitStatus;
+use bartizan_abi::seccomp::{SECCOMP_MODE_STRICT, SeccompData};
+use bartizan_abi::signal::{SigCode, SigInfo, Signal};
+use bartizan_abi::{Errno, Sysno};
+
+use super::notification::Answer;
+use super::{Action, Filter, Words};
+use crate::kernel::{CurrentTask, TaskEnd};
+use crate::{Restart, SysError, SysResult};
+
+/// The highest number that a filter gives as an error (`MAX_ERRNO`).
+const MAX_ERRNO: u16 = 4095;
+
+/// Checks call `number` of a task with filters: `None` if it is made, else its result.
+#[cold]
+pub fn check(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> Option<SysResult<u64>> {
+    if task.seccomp().mode() == SECCOMP_MODE_STRICT {
+        return check_strict(task, number);
+    }
+    let newest = task.seccomp().filter()?;
+    let data = SeccompData {
+        // The number is an `int` to everybody.
+        nr: (number as u32).cast_signed(),
+        arch: AUDIT_ARCH_X86_64,
+        instruction_pointer: task.instruction_pointer(),
+        args: *arguments,
+    };
+    let (action, decisive) = Filter::evaluate(&newest, &Words::from(&data));
+    match action {
+        Action::Allow | Action::Log => None,
+        Action::Errno(errno) => Some(Ok((-i64::from(errno.min(MAX_ERRNO))).cast_unsigned())),
+        Action::Trap(reason) => {
+            let mut info = SigInfo::sys(
+                Signal::SIGSYS,
+                SigCode::SYS_SECCOMP,
+                data.instruction_pointer,
+                data.nr,
+                data.arch,
+            );
+            info.si_errno = reason.into();
+            task.force_signal(info);
+            // The handler finds the number where it was.
+            Some(Ok(number))
+        }
+        // Nobody traces anybody.
+        Action::Trace(_) => Some(Err(Errno::ENOSYS.into())),
+        Action::UserNotification => ask(task, &decisive, data),
+        Action::KillThread if task.group().signals().tasks.len() > 1 => {
+            Some(end(task, TaskEnd::Killed(Signal::SIGSYS)))
+        }
+        Action::KillThread | Action::KillProcess => {
+            let status = WaitStatus::Signaled { signal: Signal::SIGSYS, core_dumped: false };
+            task.group().begin_exit(status);
+            task.wake_group();
+            Some(end(task, TaskEnd::Process(status)))
+        }
+    }
+}
+
+fn end(task: &CurrentTask, end: TaskEnd) -> SysResult<u64> {
+    task.request_end(end);
+    Err(Errno::ENOSYS.into())
+}
+
+/// `SECCOMP_MODE_STRICT`: anything but a few calls kills the task.
+fn check_strict(task: &CurrentTask, number: u64) -> Option<SysResult<u64>> {
+    const ALLOWED: [Sysno; 4] = [Sysno::read, Sysno::write, Sysno::exit, Sysno::rt_sigreturn];
+    if ALLOWED.iter().any(|allowed| *allowed as u64 == number) {
+        return None;
+    }
+    Some(end(task, TaskEnd::Killed(Signal::SIGKILL)))
+}
+
+/// Lets the listener of `filter` answer.
+fn ask(task: &CurrentTask, filter: &Arc<Filter>, data: SeccompData) -> Option<SysResult<u64>> {
+    let Some(listener) = filter.listener() else { return Some(Err(Errno::ENOSYS.into())) };
+    match listener.ask(task, data) {
+        Ok(Answer::Proceed) => None,
+        Ok(Answer::Result(value)) => Some(Ok(value.cast_unsigned())),
+        Err(_) => Some(Err(SysError::Restart(Restart::IfAsked))),
+    }
+}

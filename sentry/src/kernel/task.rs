@@ -152,9 +152,13 @@ impl Task {
 
     /// Replaces who it is; only its own thread does. That it may gain no privileges stays.
     pub fn set_credentials(&self, credentials: Credentials) {
+        let new = Arc::new(credentials);
         self.credentials.rcu(|old| {
-            let no_new_privs = credentials.no_new_privs || old.no_new_privs;
-            Credentials { no_new_privs, ..credentials.clone() }
+            if old.no_new_privs && !new.no_new_privs {
+                Arc::new(Credentials { no_new_privs: true, ..(*new).clone() })
+            } else {
+                Arc::clone(&new)
+            }
         });
     }
 

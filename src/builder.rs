@@ -7,7 +7,7 @@ use bartizan_fsimpl::host::ImportedDescriptors;
 use bartizan_fsimpl::{dev, devpts, proc, tmpfs};
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions};
 use bartizan_sentry::syscalls::trace::Tracer;
-use bartizan_sentry::vfs::{DeviceRegistry, FsContext, MountFlags, MountNamespace};
+use bartizan_sentry::vfs::{DeviceRegistry, FilesystemRoot, FsContext, MountFlags, MountNamespace};
 
 use crate::mount::{Mount, SMALLEST_MEMORY};
 use crate::sandbox::Sandbox;
@@ -113,6 +113,7 @@ fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -
     let memory_files = tmpfs::new(kernel, &tmpfs::Options::default())
         .map_err(|errno| Error::Setup { what: "files in memory", source: errno.into() })?;
     kernel.set_memory_files(memory_files);
+    register_filesystems(kernel);
     let (source, flags) = (root.source(), root.flags());
     let namespace = MountNamespace::new(root.make(kernel, b"/")?, &source, flags, devices);
     let fs = FsContext::new(namespace)
@@ -130,11 +131,30 @@ fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -
     Ok(fs)
 }
 
+/// Makes known what programs in the sandbox can mount.
+fn register_filesystems(kernel: &Kernel) {
+    let types = kernel.filesystem_types();
+    types.register("proc", |kernel, options| match options {
+        b"" => proc::new(kernel),
+        _ => Err(bartizan_abi::Errno::EINVAL),
+    });
+    types.register("devtmpfs", |kernel, options| devtmpfs_with(kernel, options));
+    types.register("tmpfs", |kernel, options| {
+        tmpfs::new(kernel, &tmpfs::Options::parse(options, kernel.memory().limit())?)
+    });
+}
+
 /// `/dev`, with what every program expects in it.
-fn devtmpfs(
+fn devtmpfs(kernel: &Arc<Kernel>) -> std::result::Result<FilesystemRoot, bartizan_abi::Errno> {
+    devtmpfs_with(kernel, b"")
+}
+
+fn devtmpfs_with(
     kernel: &Arc<Kernel>,
-) -> std::result::Result<bartizan_sentry::vfs::FilesystemRoot, bartizan_abi::Errno> {
-    let options = tmpfs::Options::parse(b"mode=755", kernel.memory().limit())?;
+    options: &[u8],
+) -> std::result::Result<FilesystemRoot, bartizan_abi::Errno> {
+    let options = [b"mode=755,", options].concat();
+    let options = tmpfs::Options::parse(&options, kernel.memory().limit())?;
     let root = tmpfs::new_named(kernel, "devtmpfs", &options)?;
     dev::populate(&root.inode)?;
     Ok(root)
@@ -151,7 +171,8 @@ fn place(kernel: &Arc<Kernel>, fs: &FsContext, target: &[u8], mount: Mount) -> R
     Ok(())
 }
 
-/// Flags of a mount that forbids changes, or of one that does not.
+/// Flags of a mount that forbids changes, which programs cannot allow again, or of one that does not.
 pub(crate) fn mount_flags(read_only: bool) -> MountFlags {
-    if read_only { MountFlags::READ_ONLY | MountFlags::RELATIME } else { MountFlags::RELATIME }
+    let locked = MountFlags::READ_ONLY | MountFlags::LOCK_READ_ONLY;
+    if read_only { locked | MountFlags::RELATIME } else { MountFlags::RELATIME }
 }

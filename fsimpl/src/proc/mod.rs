@@ -51,7 +51,7 @@ fn fill(root: &mut DirectoryBuilder, system: &System) {
     root.file("cmdline", 0o444, texts::cmdline)
         .file("cpuinfo", 0o444, cpuinfo::generate)
         .file("devices", 0o444, texts::devices)
-        .file("filesystems", 0o444, texts::filesystems)
+        .file("filesystems", 0o444, with(texts::filesystems))
         .file("loadavg", 0o444, with(stat::loadavg))
         .file("meminfo", 0o444, with(meminfo::generate))
         .link("mounts", "self/mounts")

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bartizan_abi::{Errno, FsMagic};
 use bartizan_platform::memory::{MemoryFile, PAGE_SIZE};
+use bartizan_sentry::sync::{LockClass, Mutex};
 use bartizan_sentry::vfs::{FilesystemOps, FilesystemStatistics};
 
 use super::Options;
@@ -22,7 +23,7 @@ pub struct Tmpfs {
 #[derive(Debug)]
 struct Budget {
     /// `u64::MAX` for no limit.
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
 }
 
@@ -34,14 +35,28 @@ impl Budget {
             Some(0) => u64::MAX,
             Some(limit) => limit,
         };
-        Self { limit, used: AtomicU64::new(0) }
+        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether the limit may become `limit` (zero for none): not below what is used, and none where there is none.
+    fn check_change(&self, limit: u64) -> Result<(), Errno> {
+        let refused = limit != 0 && (self.limit() == u64::MAX || self.used() > limit);
+        if refused { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    fn change(&self, limit: u64) {
+        self.limit.store(if limit == 0 { u64::MAX } else { limit }, Ordering::Relaxed);
     }
 
     /// Takes as many of `count` as are left, and says how many.
     fn take(&self, count: u64) -> u64 {
         let mut taken = 0;
         let _always_ok = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            taken = count.min(self.limit.saturating_sub(used));
+            taken = count.min(self.limit().saturating_sub(used));
             used.checked_add(taken)
         });
         taken
@@ -115,13 +130,13 @@ impl Tmpfs {
 pub struct TmpfsOps {
     shared: Arc<Tmpfs>,
     type_name: &'static str,
-    options: String,
+    options: Mutex<Options>,
 }
 
 impl TmpfsOps {
     /// The instance `shared`, which was made with `options`.
     pub fn new(shared: Arc<Tmpfs>, type_name: &'static str, options: &Options) -> Self {
-        Self { shared, type_name, options: options.show() }
+        Self { shared, type_name, options: Mutex::new(LockClass::Table, options.clone()) }
     }
 }
 
@@ -132,7 +147,7 @@ impl FilesystemOps for TmpfsOps {
 
     /// Without a limit all numbers are zero, as Linux has it.
     fn statistics(&self) -> Result<FilesystemStatistics, Errno> {
-        let count = |budget: &Budget| match budget.limit {
+        let count = |budget: &Budget| match budget.limit() {
             u64::MAX => (0, 0),
             limit => (limit, limit.saturating_sub(budget.used())),
         };
@@ -149,6 +164,24 @@ impl FilesystemOps for TmpfsOps {
     }
 
     fn options(&self) -> String {
-        self.options.clone()
+        self.options.lock().show()
+    }
+
+    /// Limits can be changed; the root directory stays as it is.
+    fn reconfigure(&self, options: &[u8]) -> Result<(), Errno> {
+        let wanted = Options::parse(options, self.shared.memory.limit())?;
+        let mut shown = self.options.lock();
+        let pages = wanted.size.map(|size| size / PAGE_SIZE);
+        pages.map_or(Ok(()), |limit| self.shared.pages.check_change(limit))?;
+        wanted.inodes.map_or(Ok(()), |limit| self.shared.inodes.check_change(limit))?;
+        if let Some(limit) = pages {
+            self.shared.pages.change(limit);
+            shown.size = wanted.size;
+        }
+        if let Some(limit) = wanted.inodes {
+            self.shared.inodes.change(limit);
+            shown.inodes = wanted.inodes;
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,8 @@ use super::sysv::IpcNamespace;
 use super::timer::Timers;
 use super::unix::AbstractNames;
 use super::{AnonymousFiles, Kernel};
-use crate::vfs::{FilesystemRoot, Mount};
+use crate::vfs::lock_waits::LockWaits;
+use crate::vfs::{FilesystemRoot, FilesystemTypes, Mount};
 
 /// The services of one kernel. Nothing here costs a thread or a system call before it is used.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Services {
     memory_files: OnceLock<Arc<Mount>>,
     abstract_names: AbstractNames,
     ipc: OnceLock<Arc<IpcNamespace>>,
+    lock_waits: LockWaits,
+    filesystem_types: FilesystemTypes,
 }
 
 impl Kernel {
@@ -31,6 +34,16 @@ impl Kernel {
     /// The names of sockets that are not in the file system.
     pub fn abstract_names(&self) -> &AbstractNames {
         &self.services.abstract_names
+    }
+
+    /// What `mount(2)` knows by name.
+    pub fn filesystem_types(&self) -> &FilesystemTypes {
+        &self.services.filesystem_types
+    }
+
+    /// Who waits for which record lock.
+    pub fn lock_waits(&self) -> &LockWaits {
+        &self.services.lock_waits
     }
 
     /// Makes files without names.

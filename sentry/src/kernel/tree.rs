@@ -105,6 +105,11 @@ impl TaskTree {
         self.processes.iter().map(|(&pid, process)| (pid, process))
     }
 
+    /// All living tasks by ascending number.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
     /// How many tasks live.
     pub fn task_count(&self) -> usize {
         self.tasks.len()

@@ -69,6 +69,8 @@ pub enum LockClass {
     Alarm,
     /// The queue of all timers of the kernel.
     Timers,
+    /// Who waits for which record lock.
+    LockWaits,
     /// A small table of the kernel: uts names, limits, keys, statistics.
     Table,
     /// Which entries of an epoll instance may be ready.

@@ -18,20 +18,24 @@ const F_UNLCK: u16 = 2;
 
 /// `flock(2)`.
 pub fn flock(task: &CurrentTask, fd: FdNumber, operation: u32) -> SysResult<()> {
-    let file = task.fd_table().get(fd)?;
     let operation = FlockOperation::from_bits(operation).ok_or(Errno::EINVAL)?;
     let nonblocking = operation.contains(FlockOperation::LOCK_NB);
-    let locks = file.inode().extra().locks();
-    let description = file.identity();
     let kind = match operation - FlockOperation::LOCK_NB {
-        FlockOperation::LOCK_UN => {
-            locks.unlock_whole(description);
-            return Ok(());
-        }
-        FlockOperation::LOCK_SH => LockKind::Shared,
-        FlockOperation::LOCK_EX => LockKind::Exclusive,
+        FlockOperation::LOCK_UN => None,
+        FlockOperation::LOCK_SH => Some(LockKind::Shared),
+        FlockOperation::LOCK_EX => Some(LockKind::Exclusive),
         _ => return Err(Errno::EINVAL.into()),
     };
+    let file = task.fd_table().get(fd)?;
+    let locks = file.inode().extra().locks();
+    let description = file.identity();
+    let Some(kind) = kind else {
+        locks.unlock_whole(description);
+        return Ok(());
+    };
+    if !file.flags().readable() && !file.flags().writable() {
+        return Err(Errno::EBADF.into());
+    }
     wait_for(task, &file, nonblocking, || locks.set_whole(description, kind))
 }
 
@@ -59,7 +63,7 @@ fn wait_for(
 /// The record locks of `fcntl(2)`.
 ///
 /// # Errors
-/// Those of `fcntl(2)`. A wait that could never end is not found out: only a signal ends it.
+/// Those of `fcntl(2)`.
 pub fn fcntl_lock(
     task: &CurrentTask,
     file: &Arc<File>,
@@ -99,8 +103,37 @@ pub fn fcntl_lock(
     }
     let nonblocking = matches!(command, FcntlCommand::F_SETLK | FcntlCommand::F_OFD_SETLK);
     let wanted = RecordLock { owner, kind, range };
-    wait_for(task, file, nonblocking, || locks.set(&wanted))?;
+    if nonblocking {
+        locks.set(&wanted)?;
+    } else {
+        wait_for_record(task, file, &wanted)?;
+    }
     Ok(0)
+}
+
+/// `F_SETLKW` and `F_OFD_SETLKW`.
+fn wait_for_record(task: &CurrentTask, file: &Arc<File>, wanted: &RecordLock) -> SysResult<()> {
+    let locks = file.inode().extra().locks();
+    if locks.set(wanted).is_ok() {
+        return Ok(());
+    }
+    let waits = task.kernel().lock_waits();
+    let of_process = matches!(wanted.owner, LockOwner::Process(_));
+    let result = wait_for(task, file, false, || match locks.set(wanted) {
+        Err(Errno::EAGAIN) if of_process => {
+            waits.begin(task.tid(), file.inode(), wanted)?;
+            Err(Errno::EAGAIN)
+        }
+        result => result,
+    });
+    waits.end(task.tid());
+    result?;
+    // Another thread may have closed the file meanwhile, and must not leave a lock behind.
+    if of_process && !task.fd_table().refers_to(file) {
+        locks.unlock(wanted.owner, &wanted.range);
+        return Err(Errno::EBADF.into());
+    }
+    Ok(())
 }
 
 /// What `l_type` asks for; `None` is to unlock.
@@ -125,7 +158,11 @@ fn range_of(file: &File, asked: &Flock) -> Result<Range<u64>, Errno> {
     let start = base.checked_add(asked.l_start).ok_or(Errno::EOVERFLOW)?;
     let (start, end) = match asked.l_len {
         0 => (start, None),
-        length if length > 0 => (start, Some(start.checked_add(length).ok_or(Errno::EOVERFLOW)?)),
+        // Up to the largest position is up to the end.
+        length if length > 0 => match start.checked_add(length - 1).ok_or(Errno::EOVERFLOW)? {
+            i64::MAX => (start, None),
+            last => (start, Some(last + 1)),
+        },
         length => (start.checked_add(length).ok_or(Errno::EINVAL)?, Some(start)),
     };
     let start = u64::try_from(start).map_err(|_| Errno::EINVAL)?;

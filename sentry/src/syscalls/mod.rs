@@ -21,6 +21,7 @@ mod lock;
 mod memfd;
 mod memory;
 mod mqueue;
+mod mount;
 mod open;
 mod pidfd;
 mod pipe;

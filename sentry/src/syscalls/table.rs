@@ -4,10 +4,7 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd,
-    memory, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, seccomp, signal,
-    socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage,
-    wait, xattr,
+    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -134,7 +131,7 @@ syscalls! {
     msgsnd => sysv_message::msgsnd, Full;
     msgrcv => sysv_message::msgrcv, Full;
     msgctl => sysv_message::msgctl, Full;
-    fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness, deadlocks of locks are not found out");
+    fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness");
     flock => lock::flock, Full;
     fsync => sync::fsync, Full;
     fdatasync => sync::fdatasync, Full;
@@ -214,6 +211,7 @@ syscalls! {
     munlockall => memory::munlockall, Full;
     vhangup => refused::not_permitted, Refused("EPERM: as without CAP_SYS_TTY_CONFIG");
     modify_ldt => refused::not_built, Refused("ENOSYS: as without CONFIG_MODIFY_LDT_SYSCALL");
+    pivot_root => mount::pivot_root, Full;
     _sysctl => refused::not_built, Refused("ENOSYS, as since Linux 5.5");
     prctl => prctl::prctl, Partial("no PR_SET_MM, speculation control or timer slack");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
@@ -222,6 +220,8 @@ syscalls! {
     chroot => directory::chroot, Full;
     sync => sync::sync, Full;
     acct => refused::not_built, Refused("ENOSYS: as without CONFIG_BSD_PROCESS_ACCT");
+    mount => mount::mount, Partial("one namespace, in which nothing propagates; MS_RDONLY concerns the mount alone; synchronous writes are not asked for");
+    umount2 => mount::umount2, Partial("use after MNT_EXPIRE does not unmark");
     settimeofday => time::settimeofday, Refused("EPERM: the clocks are the host's");
     swapon => refused::not_permitted, Refused("EPERM: memory is the host's");
     swapoff => refused::not_permitted, Refused("EPERM: memory is the host's");

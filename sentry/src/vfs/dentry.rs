@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::{FsStr, FsString, Inode};
+use super::{Filesystem, FsStr, FsString, Inode};
 use crate::sync::{LockClass, Mutex, MutexGuard, RwLock};
 
 /// How many dentries are kept though nobody uses them.
@@ -115,6 +115,16 @@ impl Dentry {
         children.insert(name, Arc::downgrade(child));
     }
 
+    /// Whether this is a name in `filesystem`.
+    fn is_of(&self, filesystem: &Arc<Filesystem>) -> bool {
+        let is_of = |inode: &Arc<Inode>| Arc::ptr_eq(inode.filesystem(), filesystem);
+        match &self.inode {
+            Some(inode) => is_of(inode),
+            // What does not exist is where its directory is.
+            None => self.parent().is_some_and(|parent| parent.inode.as_ref().is_some_and(is_of)),
+        }
+    }
+
     /// Whether this dentry is `ancestor` or below it.
     pub fn is_below(self: &Arc<Self>, ancestor: &Arc<Dentry>) -> bool {
         let mut dentry = Arc::clone(self);
@@ -207,6 +217,24 @@ impl DentryCache {
             place.linked = true;
         }
         first_parent.adopt(first_name, second);
+    }
+
+    /// Drops what is kept of file systems that are not mounted any more, so that their memory is given back.
+    pub fn forget_filesystems(&self, filesystems: &[Arc<Filesystem>]) {
+        if filesystems.is_empty() {
+            return;
+        }
+        // Looked at without the lock, which comes after those of dentries.
+        let all = std::mem::take(&mut *self.recent.lock());
+        let (forgotten, kept): (VecDeque<_>, VecDeque<_>) = all
+            .into_iter()
+            .partition(|dentry: &Arc<Dentry>| filesystems.iter().any(|filesystem| dentry.is_of(filesystem)));
+        {
+            let mut recent = self.recent.lock();
+            let newer = std::mem::replace(&mut *recent, kept);
+            recent.extend(newer);
+        }
+        drop(forgotten);
     }
 
     /// Drops everything that is kept only by the cache.

@@ -236,6 +236,11 @@ impl FdTable {
         open.collect()
     }
 
+    /// Whether some descriptor refers to `file`.
+    pub fn refers_to(&self, file: &Arc<File>) -> bool {
+        self.slots.read().entries.iter().flatten().any(|slot| Arc::ptr_eq(&slot.file, file))
+    }
+
     /// How many slots the table has (`FDSize` of `/proc/[pid]/status`).
     pub fn size(&self) -> usize {
         self.slots.read().entries.len().next_power_of_two().max(64)

@@ -25,6 +25,11 @@ pub trait FilesystemOps: Send + Sync + Debug {
         String::new()
     }
 
+    /// Changes its options (`MS_REMOUNT`); what is not named in `options` stays. Without options of its own it takes none.
+    fn reconfigure(&self, options: &FsStr) -> Result<(), Errno> {
+        if options.is_empty() { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
     /// Writes everything back.
     fn sync(&self) -> Result<(), Errno> {
         Ok(())

@@ -68,6 +68,21 @@ impl FsContext {
         drop(old);
     }
 
+    /// Whoever is at `old` is at `new` then (`pivot_root(2)`).
+    pub fn move_places(&self, old: &Path, new: &Path) {
+        let mut left = Vec::new();
+        {
+            let mut places = self.places.write();
+            let Places { root, cwd, .. } = &mut *places;
+            for place in [root, cwd] {
+                if place.is_same(old) {
+                    left.push(std::mem::replace(place, new.clone()));
+                }
+            }
+        }
+        drop(left);
+    }
+
     /// The bits that new files do not get.
     pub fn umask(&self) -> FileMode {
         self.places.read().umask

@@ -71,6 +71,11 @@ impl FileLocks {
         self.state.lock().conflict(wanted).cloned()
     }
 
+    /// Everybody else whose locks stand in the way of `wanted`, once for each lock.
+    pub fn holders(&self, wanted: &RecordLock) -> Vec<LockOwner> {
+        self.state.lock().conflicts(wanted).map(|held| held.owner).collect()
+    }
+
     /// Takes `wanted`, in place of what its owner holds there.
     ///
     /// # Errors
@@ -108,31 +113,36 @@ impl FileLocks {
     /// # Errors
     /// `EAGAIN` when another description's lock stands in the way; a lock that was held is lost then, as on Linux.
     pub fn set_whole(&self, description: usize, kind: LockKind) -> Result<(), Errno> {
-        let result = {
+        let (lost, result) = {
             let mut state = self.state.lock();
             if state.whole.contains(&(description, kind)) {
                 return Ok(());
             }
-            state.whole.retain(|(holder, _)| *holder != description);
+            let lost = state.lose_whole(description);
             let blocked = state
                 .whole
                 .iter()
                 .any(|(_, held)| kind == LockKind::Exclusive || *held == LockKind::Exclusive);
             if blocked {
-                Err(Errno::EAGAIN)
+                (lost, Err(Errno::EAGAIN))
             } else {
                 state.whole.push((description, kind));
-                Ok(())
+                (lost, Ok(()))
             }
         };
-        self.events.notify(PollEvents::POLLIN);
+        // Not for a try that changed nothing: those who wait would wake themselves and each other for ever.
+        if lost {
+            self.events.notify(PollEvents::POLLIN);
+        }
         result
     }
 
     /// Gives up the `flock` lock of description `description`.
     pub fn unlock_whole(&self, description: usize) {
-        self.state.lock().whole.retain(|(holder, _)| *holder != description);
-        self.events.notify(PollEvents::POLLIN);
+        let lost = self.state.lock().lose_whole(description);
+        if lost {
+            self.events.notify(PollEvents::POLLIN);
+        }
     }
 
     /// All that description `description` holds is given up: it is closed.
@@ -143,8 +153,19 @@ impl FileLocks {
 }
 
 impl State {
+    /// Takes away the `flock` lock of a description; whether there was one.
+    fn lose_whole(&mut self, description: usize) -> bool {
+        let before = self.whole.len();
+        self.whole.retain(|(holder, _)| *holder != description);
+        self.whole.len() != before
+    }
+
     fn conflict(&self, wanted: &RecordLock) -> Option<&RecordLock> {
-        self.records.iter().find(|held| {
+        self.conflicts(wanted).next()
+    }
+
+    fn conflicts(&self, wanted: &RecordLock) -> impl Iterator<Item = &RecordLock> {
+        self.records.iter().filter(|held| {
             held.owner != wanted.owner
                 && held.range.start < wanted.range.end
                 && wanted.range.start < held.range.end
@@ -211,6 +232,37 @@ mod tests {
         assert_eq!(locks.conflict(&lock(2, LockKind::Shared, 40..60)), None);
         assert_eq!(locks.set(&lock(2, LockKind::Shared, 39..41)), Err(Errno::EAGAIN));
         assert_eq!(locks.set(&lock(2, LockKind::Shared, 60..61)), Err(Errno::EAGAIN));
+    }
+
+    #[derive(Debug, Default)]
+    struct Count(std::sync::atomic::AtomicU32);
+
+    impl crate::kernel::Wake for Count {
+        fn wake(&self, _events: PollEvents) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn only_what_may_let_others_in_wakes_those_who_wait() {
+        let locks = FileLocks::default();
+        assert_eq!(locks.set_whole(1, LockKind::Exclusive), Ok(()));
+        let count = std::sync::Arc::new(Count::default());
+        locks.events().register(count.clone(), PollEvents::POLLIN);
+        let woken = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(locks.set_whole(2, LockKind::Shared), Err(Errno::EAGAIN));
+        assert_eq!(locks.set(&lock(1, LockKind::Exclusive, 0..10)), Ok(()));
+        let before = woken();
+        assert_eq!(locks.set_whole(2, LockKind::Shared), Err(Errno::EAGAIN));
+        assert_eq!(locks.set(&lock(2, LockKind::Exclusive, 0..10)), Err(Errno::EAGAIN));
+        assert_eq!(woken(), before);
+        locks.unlock_whole(1);
+        assert_eq!(woken(), before + 1);
+        // A conversion that has to wait loses the old lock.
+        assert_eq!(locks.set_whole(1, LockKind::Shared), Ok(()));
+        assert_eq!(locks.set_whole(2, LockKind::Shared), Ok(()));
+        assert_eq!(locks.set_whole(1, LockKind::Exclusive), Err(Errno::EAGAIN));
+        assert_eq!(locks.set_whole(2, LockKind::Exclusive), Ok(()));
     }
 
     /// A lock for each byte: what the ranges have to amount to.

@@ -3,6 +3,8 @@
 use bartizan_abi::Errno;
 use bartizan_sentry::kernel::UtsNames;
 
+use super::System;
+
 /// `/proc/cmdline` (`proc_cmdline(5)`): what the kernel was booted with.
 pub fn cmdline() -> Result<String, Errno> {
     Ok("console=none\n".into())
@@ -24,8 +26,9 @@ pub fn devices() -> Result<String, Errno> {
 }
 
 /// `/proc/filesystems` (`proc_filesystems(5)`): what can be mounted by name.
-pub fn filesystems() -> Result<String, Errno> {
-    Ok(["proc", "devtmpfs", "tmpfs"].map(|name| format!("nodev\t{name}\n")).concat())
+pub fn filesystems(system: &System) -> Result<String, Errno> {
+    let names = system.kernel()?.filesystem_types().names();
+    Ok(names.iter().map(|name| format!("nodev\t{name}\n")).collect())
 }
 
 /// `/proc/version` (`proc_version(5)`).

@@ -1,11 +1,17 @@
-//! Mounts and mount namespaces.
+//! Mounts and mount namespaces; [`changes`] is what is done to them.
+//!
+//! The tree of a namespace is guarded by one lock (class `Mounts`), which is held over each change as a whole; where a mount is
+//! (class `MountPlace`) changes only under it. Two references of a mount are the tree's; all others are uses of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use bartizan_abi::Errno;
 use bitflags::bitflags;
+
+mod changes;
+
+pub use changes::Unmount;
 
 use super::{Dentry, DentryCache, DeviceRegistry, Filesystem, FilesystemRoot, FsString, Inode};
 use crate::sync::{LockClass, RwLock};
@@ -30,6 +36,8 @@ bitflags! {
         const RELATIME = 1 << 6;
         /// Symbolic links are not followed.
         const NO_SYMFOLLOW = 1 << 7;
+        /// The host program forbids changes: nobody inside can take `READ_ONLY` away (`MNT_LOCK_READONLY`).
+        const LOCK_READ_ONLY = 1 << 8;
     }
 }
 
@@ -43,8 +51,13 @@ pub struct Mount {
     /// What `/proc/mounts` shows as the source.
     source: FsString,
     /// Where it is mounted; `None` for the root and for what is not in a tree.
-    place: RwLock<Option<(Weak<Mount>, Arc<Dentry>)>>,
+    place: RwLock<Option<Place>>,
+    /// Whether it was asked to go if nobody uses it (`MNT_EXPIRE`).
+    expiring: AtomicBool,
 }
+
+/// The mount below, and its dentry that is hidden.
+type Place = (Weak<Mount>, Arc<Dentry>);
 
 impl Mount {
     fn new(id: u64, root: FilesystemRoot, source: FsString, flags: MountFlags) -> Arc<Self> {
@@ -65,6 +78,7 @@ impl Mount {
             flags: AtomicU32::new(flags.bits()),
             source,
             place: RwLock::new(LockClass::MountPlace, None),
+            expiring: AtomicBool::new(false),
         })
     }
 
@@ -101,6 +115,11 @@ impl Mount {
     /// Replaces its restrictions.
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Notes that it shall go if nobody uses it; whether that was noted before.
+    pub fn expire(&self) -> bool {
+        self.expiring.swap(true, Ordering::Relaxed)
     }
 
     /// What it was mounted from.
@@ -141,8 +160,11 @@ pub struct MountNamespace {
 }
 
 /// All mounts, and which is on top of which dentry.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct MountTree {
+    /// At the top; hidden perhaps by others.
+    root: Arc<Mount>,
+    /// In the order of their making, the root among them.
     mounts: Vec<Arc<Mount>>,
     /// By number of the mount below and address of its dentry; the dentry is alive as long as the mount on it is.
     on_top: HashMap<(u64, usize), Arc<Mount>>,
@@ -162,7 +184,7 @@ impl MountNamespace {
     ) -> Arc<Self> {
         const FIRST_ID: u64 = 20;
         let top = Mount::new(FIRST_ID, root, source.to_vec(), flags);
-        let tree = MountTree { mounts: vec![top], on_top: HashMap::new() };
+        let tree = MountTree { root: Arc::clone(&top), mounts: vec![top], on_top: HashMap::new() };
         Arc::new(Self {
             tree: RwLock::new(LockClass::Mounts, tree),
             next_id: AtomicU64::new(FIRST_ID + 1),
@@ -183,8 +205,8 @@ impl MountNamespace {
 
     /// The top of the tree: the root of the mount that hides all others there.
     pub fn root(&self) -> Option<Path> {
-        let top = self.tree.read().mounts.first()?.root_path()?;
-        Some(self.topmost(top))
+        let root = self.tree.read().root.root_path()?;
+        Some(self.topmost(root))
     }
 
     /// What is seen at `path`: the root of whatever is mounted on it, or itself.
@@ -198,108 +220,6 @@ impl MountNamespace {
             }
         }
         path
-    }
-
-    /// Mounts a file system on `path`.
-    pub fn mount(
-        &self,
-        path: &Path,
-        root: FilesystemRoot,
-        source: &[u8],
-        flags: MountFlags,
-    ) -> Result<Arc<Mount>, Errno> {
-        let mount = Mount::new(self.new_id(), root, source.to_vec(), flags);
-        self.attach(path, mount)
-    }
-
-    /// Mounts what is at `from` also on `path` (`MS_BIND`); with its submounts if `recursive`.
-    pub fn bind(&self, path: &Path, from: &Path, recursive: bool) -> Result<Arc<Mount>, Errno> {
-        let submounts = if recursive { self.below(from) } else { Vec::new() };
-        let copy = self.copy_of(&from.mount, &from.dentry);
-        let top = self.attach(path, Arc::clone(&copy))?;
-        let mut copies = HashMap::from([(from.mount.id, copy)]);
-        for mount in submounts {
-            let Some((parent, dentry)) = mount.place() else { continue };
-            let Some(parent) = copies.get(&parent.id).cloned() else { continue };
-            let copy = self.copy_of(&mount, &mount.root);
-            if let Some(place) = Path::new(parent, dentry) {
-                self.attach(&place, Arc::clone(&copy))?;
-            }
-            copies.insert(mount.id, copy);
-        }
-        Ok(top)
-    }
-
-    fn copy_of(&self, mount: &Mount, root: &Arc<Dentry>) -> Arc<Mount> {
-        let filesystem = Arc::clone(&mount.filesystem);
-        Mount::of(self.new_id(), filesystem, Arc::clone(root), mount.source.clone(), mount.flags())
-    }
-
-    fn new_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Puts `mount` on top of `path`.
-    fn attach(&self, path: &Path, mount: Arc<Mount>) -> Result<Arc<Mount>, Errno> {
-        let directories = [&path.dentry, &mount.root].map(|dentry| {
-            dentry.inode().is_some_and(|inode| inode.kind() == bartizan_abi::FileType::Directory)
-        });
-        if directories[0] != directories[1] {
-            return Err(Errno::ENOTDIR);
-        }
-        let path = self.topmost(path.clone());
-        *mount.place.write() = Some((Arc::downgrade(&path.mount), Arc::clone(&path.dentry)));
-        let mut tree = self.tree.write();
-        path.dentry.count_mount(1);
-        tree.on_top.insert(key(&path.mount, &path.dentry), Arc::clone(&mount));
-        tree.mounts.push(Arc::clone(&mount));
-        Ok(mount)
-    }
-
-    /// Takes `mount` out of the tree, with all that is mounted below it if `lazily` (`MNT_DETACH`).
-    ///
-    /// # Errors
-    /// `EBUSY` when something is mounted below it, `EINVAL` when it is the top or not in this tree.
-    pub fn unmount(&self, mount: &Arc<Mount>, lazily: bool) -> Result<(), Errno> {
-        let below = mount.root_path().map(|root| self.below(&root)).unwrap_or_default();
-        if !below.is_empty() && !lazily {
-            return Err(Errno::EBUSY);
-        }
-        let mut gone = below;
-        gone.push(Arc::clone(mount));
-        let mut removed = Vec::new();
-        {
-            let mut tree = self.tree.write();
-            if !tree.mounts.iter().skip(1).any(|other| Arc::ptr_eq(other, mount)) {
-                return Err(Errno::EINVAL);
-            }
-            for mount in gone {
-                if let Some((parent, dentry)) = mount.place() {
-                    dentry.count_mount(-1);
-                    removed.extend(tree.on_top.remove(&key(&parent, &dentry)));
-                }
-                tree.mounts.retain(|other| !Arc::ptr_eq(other, &mount));
-                *mount.place.write() = None;
-                removed.push(mount);
-            }
-        }
-        drop(removed);
-        Ok(())
-    }
-
-    /// The mounts below `path`, outer ones first.
-    fn below(&self, path: &Path) -> Vec<Arc<Mount>> {
-        let mounts = self.tree.read().mounts.clone();
-        let mut found: Vec<Arc<Mount>> = Vec::new();
-        for mount in mounts {
-            let Some((parent, dentry)) = mount.place() else { continue };
-            let inside = Arc::ptr_eq(&parent, &path.mount) && dentry.is_below(&path.dentry)
-                || found.iter().any(|other| Arc::ptr_eq(other, &parent));
-            if inside {
-                found.push(mount);
-            }
-        }
-        found
     }
 
     /// All mounts, in the order of their making.

@@ -86,16 +86,17 @@ impl MountNamespace {
     /// Moves the mount whose root is `from` onto `path` (`MS_MOVE`).
     ///
     /// # Errors
-    /// `EINVAL` for what is not the root of a mount, for the top of the tree, and for a directory and a file; `ELOOP` for a
-    /// place below the mount itself; `ENOENT` for a removed directory.
+    /// `EINVAL` for what is not the root of a mount, and for a directory and a file; `ELOOP` for a place below the mount itself; `ENOENT`
+    /// for a removed directory.
     pub fn move_mount(&self, path: &Path, from: &Path) -> Result<(), Errno> {
         let mut tree = self.tree.write();
         let place = tree.mount_point(path)?;
         let mount = &from.mount;
-        if !tree.contains(mount) || !from.is_mount_root() || mount.place().is_none() {
+        if !tree.contains(mount) || !from.is_mount_root() {
             return Err(Errno::EINVAL);
         }
         check_types(&place.dentry, &mount.root).map_err(|_| Errno::EINVAL)?;
+        // All of the tree is below its top.
         if is_reachable(&place, from) {
             return Err(Errno::ELOOP);
         }

@@ -25,7 +25,7 @@ pub use mount::{
 };
 pub use open::{
     AT_FDCWD, AccessRequest, AtFlags, CloseRangeFlags, FallocateFlags, MemfdFlags, OPEN_HOW_SIZE_VER0,
-    OpenFlags, OpenHow, RenameFlags, ResolveFlags, XattrFlags,
+    OpenFlags, OpenHow, RenameFlags, ResolveFlags, XattrArgs, XattrFlags,
 };
 pub use stat::{Stat, Statx, StatxAttributes, StatxMask, StatxTimestamp};
 pub use statfs::{FsMagic, Statfs, StatfsFlags};

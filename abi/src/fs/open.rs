@@ -243,6 +243,18 @@ bitflags! {
     }
 }
 
+abi_structs! {
+    /// `struct xattr_args` of `setxattrat(2)` and `getxattrat(2)`.
+    pub struct XattrArgs: 16 {
+        /// Address of the value in the guest.
+        pub value: u64,
+        /// Bytes there.
+        pub size: u32,
+        /// [`XattrFlags`].
+        pub flags: u32,
+    }
+}
+
 bitflags! {
     /// Flags of `close_range(2)`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -16,6 +16,7 @@ mod epoll;
 mod event;
 mod exec;
 mod futex;
+mod handle;
 mod limits;
 mod lock;
 mod memfd;
@@ -48,6 +49,7 @@ pub mod trace;
 mod usage;
 mod wait;
 mod xattr;
+mod xattr_at;
 
 pub use argument::{Argument, IntoRegister, UserPath};
 pub use compatibility::compatibility_page;

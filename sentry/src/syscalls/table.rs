@@ -4,7 +4,7 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, limits, lock, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr,
+    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits, lock, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -354,6 +354,8 @@ syscalls! {
     fanotify_init => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     fanotify_mark => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     prlimit64 => limits::prlimit64, Partial("RLIMIT_CPU, RLIMIT_RSS and RLIMIT_CORE are kept without effect");
+    name_to_handle_at => handle::name_to_handle_at, Refused("EOPNOTSUPP: as with file systems without handles");
+    open_by_handle_at => handle::open_by_handle_at, Refused("ESTALE: as with file systems without handles");
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
@@ -403,6 +405,10 @@ syscalls! {
     lsm_get_self_attr => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY");
     lsm_set_self_attr => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY");
     lsm_list_modules => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY");
+    setxattrat => xattr_at::setxattrat, Full;
+    getxattrat => xattr_at::getxattrat, Full;
+    listxattrat => xattr_at::listxattrat, Full;
+    removexattrat => xattr_at::removexattrat, Full;
 }
 
 /// The table line of call `number`, if it is implemented or refused with a reason.

@@ -121,7 +121,7 @@ fn open(task: &CurrentTask, fd: FdNumber) -> Result<Path, Errno> {
 }
 
 /// The name of an attribute: `ERANGE` if it is empty or too long.
-fn read_name(task: &CurrentTask, name: UserPath) -> Result<FsString, Errno> {
+pub(super) fn read_name(task: &CurrentTask, name: UserPath) -> Result<FsString, Errno> {
     match task.read_c_string(name.0, XATTR_NAME_MAX + 1) {
         Ok(name) if name.is_empty() => Err(Errno::ERANGE),
         Err(Errno::ENAMETOOLONG) => Err(Errno::ERANGE),
@@ -163,7 +163,13 @@ fn check(task: &CurrentTask, path: &Path, name: &[u8], may: May) -> Result<(), E
     path.inode().check(&credentials, may)
 }
 
-fn get(task: &CurrentTask, path: &Path, name: UserPath, value: UserAddr, size: usize) -> SysResult<usize> {
+pub(super) fn get(
+    task: &CurrentTask,
+    path: &Path,
+    name: UserPath,
+    value: UserAddr,
+    size: usize,
+) -> SysResult<usize> {
     let name = read_name(task, name)?;
     check(task, path, &name, May::READ)?;
     let found = path.inode().ops().get_xattr(path.inode(), &name)?;
@@ -181,7 +187,7 @@ fn give(task: &CurrentTask, found: &[u8], buffer: UserAddr, size: usize) -> SysR
     Ok(found.len())
 }
 
-fn set(
+pub(super) fn set(
     task: &CurrentTask,
     path: &Path,
     name: UserPath,
@@ -198,7 +204,7 @@ fn set(
     Ok(path.inode().ops().set_xattr(path.inode(), &name, &data, flags)?)
 }
 
-fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: usize) -> SysResult<usize> {
+pub(super) fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: usize) -> SysResult<usize> {
     let trusted = task.credentials().has_capability(Capability::CAP_SYS_ADMIN);
     let mut text = Vec::new();
     for name in path.inode().ops().list_xattr(path.inode())? {
@@ -213,7 +219,7 @@ fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: usize) -> Sy
     give(task, &text, list, size)
 }
 
-fn remove(task: &CurrentTask, path: &Path, name: UserPath) -> SysResult<()> {
+pub(super) fn remove(task: &CurrentTask, path: &Path, name: UserPath) -> SysResult<()> {
     let name = read_name(task, name)?;
     check(task, path, &name, May::WRITE)?;
     Ok(path.inode().ops().remove_xattr(path.inode(), &name)?)

@@ -27,8 +27,8 @@ pub use futex::{
 };
 pub use resource::{PriorityWhich, RLIM_INFINITY, Resource, Rlimit64, Rusage, RusageWho};
 pub use sched::{
-    SCHED_ATTR_SIZE_VER0, SCHED_ATTR_SIZE_VER1, SCHED_RESET_ON_FORK, SchedAttr, SchedAttrFlags, SchedParam,
-    SchedPolicy,
+    IoPriorityClass, SCHED_ATTR_SIZE_VER0, SCHED_ATTR_SIZE_VER1, SCHED_RESET_ON_FORK, SchedAttr,
+    SchedAttrFlags, SchedParam, SchedPolicy,
 };
 pub use system::{
     LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B,

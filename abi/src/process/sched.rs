@@ -48,6 +48,20 @@ abi_structs! {
     }
 }
 
+abi_enum! {
+    /// Classes of `ioprio_set(2)`.
+    pub enum IoPriorityClass: u16 {
+        /// What the nice value gives.
+        IOPRIO_CLASS_NONE = 0,
+        /// Before all others.
+        IOPRIO_CLASS_RT = 1,
+        /// The usual one.
+        IOPRIO_CLASS_BE = 2,
+        /// When nobody else wants anything.
+        IOPRIO_CLASS_IDLE = 3,
+    }
+}
+
 /// Bytes of the first version of [`SchedAttr`].
 pub const SCHED_ATTR_SIZE_VER0: usize = 48;
 /// Bytes of the second version.

@@ -164,6 +164,7 @@ impl CurrentTask {
                 name: self.raw_name(),
             },
         );
+        child.inherit(self);
         self.add_signals(&child, flags)?;
         if flags.contains(CloneFlags::CLONE_SYSVSEM) {
             *child.semaphore_undo() = Some(self.undo_list());
@@ -176,7 +177,7 @@ impl CurrentTask {
             return Ok(child);
         }
         group.set_dumpable(self.group().dumpable());
-        group.set_nice(self.group().nice());
+        group.register_barriers(self.group().barriers());
         group.set_end_uid(self.credentials().uid);
         let own = tree.process(self.pid());
         let (process_group, session) = own.map_or((tid, tid), |own| (own.process_group, own.session));

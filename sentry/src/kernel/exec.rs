@@ -44,6 +44,7 @@ impl CurrentTask {
         self.end_other_tasks()?;
         // From here on there is no way back.
         let secure = credentials.euid != old.uid || credentials.egid != old.gid;
+        let personality = self.personality_after(secure);
         let load = LoadRequest {
             platform: self.kernel().platform(),
             memory: self.kernel().memory(),
@@ -56,7 +57,7 @@ impl CurrentTask {
                 egid: credentials.egid,
                 secure,
             },
-            personality: Personality::empty(),
+            personality,
         };
         let name = program.task_name().to_vec();
         let image = match program.load(&load) {
@@ -75,6 +76,8 @@ impl CurrentTask {
             self.kernel().fail(&error);
         }
         self.set_name(&name);
+        self.set_personality(personality);
+        self.group().forget_barriers();
         self.reset_signals();
         self.set_credentials(credentials);
         self.group().set_dumpable(i32::from(!secure));
@@ -87,6 +90,13 @@ impl CurrentTask {
             process.exit_signal = process.exit_signal.map(|_| Signal::SIGCHLD);
         }
         Ok(())
+    }
+
+    /// The personality with which the program starts: data of 64-bit programs is never executable, and peculiarities that weaken a
+    /// program do not reach a privileged one.
+    fn personality_after(&self, secure: bool) -> Personality {
+        let cleared = if secure { Personality::PER_CLEAR_ON_SETID } else { Personality::READ_IMPLIES_EXEC };
+        self.personality().difference(cleared)
     }
 
     /// Ends all other tasks of the process and takes over its number (`de_thread`).

@@ -37,8 +37,6 @@ impl CurrentTask {
         self.release_record_locks();
         self.task().give_up();
         self.usage().enter(Mode::Idle);
-        let (user, system) = self.usage().times();
-        self.group().add_ended_time(user, system);
         self.set_state(TaskState::Zombie);
         self.kernel().leave_tree(self.task(), end);
     }
@@ -136,6 +134,8 @@ impl Kernel {
         let status = {
             let mut signals = group.signals();
             signals.tasks.remove(&task.tid());
+            let (user, system) = task.usage().times();
+            group.add_ended_time(user, system);
             signals.exit
         };
         let mut terminal = None;

@@ -14,7 +14,7 @@ use bartizan_platform::{Platform, PlatformError};
 
 use super::services::Services;
 use super::tree::TaskTree;
-use super::{Statistics, UtsNames, WaitQueue};
+use super::{CpuSet, Statistics, UtsNames, WaitQueue};
 use crate::loader::vdso::{TimeSource, Vdso};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::syscalls::trace::Tracer;
@@ -44,6 +44,7 @@ pub struct Kernel {
     next_device: AtomicU32,
     statistics: Statistics,
     started: Instant,
+    processors: CpuSet,
     /// Why the sandbox came to an end by itself.
     report: OnceLock<String>,
     /// Whether no task may be made any more.
@@ -73,6 +74,7 @@ impl Kernel {
             next_device: AtomicU32::new(1),
             statistics: Statistics::default(),
             started: Instant::now(),
+            processors: CpuSet::of_host(),
             report: OnceLock::new(),
             dead: AtomicBool::new(false),
             task_ends: WaitQueue::new(),
@@ -119,6 +121,11 @@ impl Kernel {
     /// When it was made: `/proc/uptime` counts from here.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The processors of the host on which guests may run, as they were when it was made.
+    pub fn processors(&self) -> &CpuSet {
+        &self.processors
     }
 
     /// Told when a task has ended.

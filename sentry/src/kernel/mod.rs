@@ -1,6 +1,7 @@
 //! Tasks and what they share: processes, signals, credentials, time.
 
 mod anonymous;
+mod barrier;
 mod clock;
 mod clone;
 mod credentials;
@@ -22,6 +23,7 @@ mod process;
 mod restart;
 mod run;
 pub mod seccomp;
+mod schedule;
 mod services;
 pub mod signal;
 mod signalfd;
@@ -40,6 +42,7 @@ mod wait;
 mod wait_queue;
 
 pub use anonymous::{AnonymousFiles, AnonymousKind};
+pub use barrier::BarrierScope;
 pub use clock::{WaitClock, deadline_after, host_time, realtime, timespec};
 pub use clone::CloneRequest;
 pub use credentials::{CapabilitySets, Credentials, MOST_GROUPS, UNCHANGED};
@@ -53,6 +56,7 @@ pub use parker::Parker;
 pub use pidfd::Pidfd;
 pub use process::{ProcessEnd, ProcessHandle, ProcessOptions};
 pub use restart::RestartBlock;
+pub use schedule::{Changer, CpuSet, MOST_PRIORITY, NICE, Scheduling, is_realtime};
 pub use signalfd::Signalfd;
 pub use statistics::Statistics;
 pub use task::{NewTask, TASK_COMM_LEN, Task, TaskShared, TaskState};

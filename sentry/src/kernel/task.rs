@@ -1,16 +1,17 @@
 //! Tasks: the threads of guest processes.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bartizan_abi::process::Personality;
 use bartizan_platform::Interrupter;
 
 use super::seccomp::Seccomp;
 use super::signal::{GroupSignals, SignalActions};
 use super::sysv::{IpcNamespace, UndoList};
-use super::{CpuUsage, Credentials, Kernel, Parker, ThreadGroup};
+use super::{CpuUsage, Credentials, Kernel, Parker, Scheduling, ThreadGroup};
 use crate::mm::MemoryManager;
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::vfs::{FdTable, FsContext};
@@ -44,6 +45,9 @@ pub struct Task {
     name: Mutex<[u8; TASK_COMM_LEN]>,
     started: Instant,
     usage: CpuUsage,
+    scheduling: Mutex<Scheduling>,
+    /// `personality(2)`.
+    personality: AtomicU32,
     /// Whoever waits in `vfork` for it to exec or end.
     vfork: Mutex<Option<Arc<Parker>>>,
     /// The semaphore operations that its end undoes; shared with `CLONE_SYSVSEM`.
@@ -114,6 +118,8 @@ impl Task {
             name: Mutex::new(LockClass::Table, new.name),
             started: Instant::now(),
             usage: CpuUsage::new(),
+            scheduling: Mutex::new(LockClass::Table, Scheduling::default()),
+            personality: AtomicU32::new(0),
             vfork: Mutex::new(LockClass::Table, None),
             semaphore_undo: Mutex::new(LockClass::TaskShared, None),
             seccomp: Seccomp::default(),
@@ -333,6 +339,32 @@ impl Task {
     /// The semaphore operations that its end undoes, class `TaskShared`; none as long as it has made no such operation.
     pub(super) fn semaphore_undo(&self) -> MutexGuard<'_, Option<Arc<UndoList>>> {
         self.semaphore_undo.lock()
+    }
+
+    /// How it asks to be scheduled.
+    pub fn scheduling(&self) -> Scheduling {
+        *self.scheduling.lock()
+    }
+
+    /// Changes how it asks to be scheduled, if `change` agrees; anybody may who is allowed to.
+    pub fn change_scheduling<T>(&self, change: impl FnOnce(&mut Scheduling) -> T) -> T {
+        change(&mut self.scheduling.lock())
+    }
+
+    /// Which peculiarities of other systems it wants.
+    pub fn personality(&self) -> Personality {
+        Personality::from_bits_retain(self.personality.load(Ordering::Relaxed))
+    }
+
+    /// `personality(2)`.
+    pub fn set_personality(&self, personality: Personality) {
+        self.personality.store(personality.bits(), Ordering::Relaxed);
+    }
+
+    /// Takes over what a task gets from the one that made it.
+    pub(super) fn inherit(&self, parent: &Self) {
+        *self.scheduling.lock() = parent.scheduling().for_child();
+        self.set_personality(parent.personality());
     }
 
     /// Notes who waits in `vfork` for this task.

@@ -27,10 +27,10 @@ pub struct ThreadGroup {
     /// The same of children that were waited for.
     children_user_time: AtomicU64,
     children_system_time: AtomicU64,
-    /// The nice value.
-    nice: AtomicI32,
     /// `PR_SET_DUMPABLE`.
     dumpable: AtomicI32,
+    /// The commands of `membarrier(2)` for which it is registered.
+    barriers: AtomicU32,
     /// Whether one of its tasks executes a new program and the others have to end.
     executing: AtomicBool,
     /// Whether the host has started it and waits for its end.
@@ -54,8 +54,8 @@ impl ThreadGroup {
             ended_system_time: AtomicU64::new(0),
             children_user_time: AtomicU64::new(0),
             children_system_time: AtomicU64::new(0),
-            nice: AtomicI32::new(0),
             dumpable: AtomicI32::new(1),
+            barriers: AtomicU32::new(0),
             executing: AtomicBool::new(false),
             host_child: AtomicBool::new(false),
             end_uid: AtomicU32::new(0),
@@ -89,9 +89,12 @@ impl ThreadGroup {
 
     /// User and system time of all its tasks so far, nanoseconds.
     pub fn used_time(&self) -> (u64, u64) {
-        let tasks: Vec<Arc<Task>> =
-            self.signals().tasks.values().filter_map(|task| task.owner.upgrade()).collect();
-        tasks.iter().fold(self.ended_time(), |(user, system), task| {
+        // A task's time moves from the one sum to the other under this lock, so that it is in one of them at any moment.
+        let (tasks, ended): (Vec<Arc<Task>>, _) = {
+            let signals = self.signals();
+            (signals.tasks.values().filter_map(|task| task.owner.upgrade()).collect(), self.ended_time())
+        };
+        tasks.iter().fold(ended, |(user, system), task| {
             let (more_user, more_system) = task.usage().times();
             (user.saturating_add(more_user), system.saturating_add(more_system))
         })
@@ -107,16 +110,6 @@ impl ThreadGroup {
         &self.end_events
     }
 
-    /// The nice value, from -20 to 19.
-    pub fn nice(&self) -> i32 {
-        self.nice.load(Ordering::Relaxed)
-    }
-
-    /// Replaces the nice value.
-    pub fn set_nice(&self, nice: i32) {
-        self.nice.store(nice, Ordering::Relaxed);
-    }
-
     /// `PR_GET_DUMPABLE`.
     pub fn dumpable(&self) -> i32 {
         self.dumpable.load(Ordering::Relaxed)
@@ -125,6 +118,21 @@ impl ThreadGroup {
     /// `PR_SET_DUMPABLE`.
     pub fn set_dumpable(&self, value: i32) {
         self.dumpable.store(value, Ordering::Relaxed);
+    }
+
+    /// The commands of `membarrier(2)` for which it is registered, as bits.
+    pub fn barriers(&self) -> u32 {
+        self.barriers.load(Ordering::SeqCst)
+    }
+
+    /// Registers it for commands of `membarrier(2)`.
+    pub fn register_barriers(&self, commands: u32) {
+        self.barriers.fetch_or(commands, Ordering::SeqCst);
+    }
+
+    /// A new program is registered for nothing.
+    pub(super) fn forget_barriers(&self) {
+        self.barriers.store(0, Ordering::SeqCst);
     }
 
     /// Whether one of its tasks executes a new program.

@@ -54,7 +54,8 @@ impl CpuUsage {
             counter.store(counter.load(Ordering::Relaxed) + elapsed, Ordering::Relaxed);
         }
         self.since.store(now, Ordering::Relaxed);
-        self.mode.store(mode as u8, Ordering::Relaxed);
+        // Pairs with `guest_entry`: who sees that guest code was left sees what it did.
+        self.mode.store(mode as u8, Ordering::Release);
     }
 
     fn counter(&self, mode: u8) -> Option<&AtomicU64> {
@@ -63,6 +64,12 @@ impl CpuUsage {
             mode if mode == Mode::System as u8 => Some(&self.system),
             _ => None,
         }
+    }
+
+    /// Since when the task has been in guest code, as a number that differs from one stay to the next; `None` if it is not.
+    pub fn guest_entry(&self) -> Option<u64> {
+        let in_guest = self.mode.load(Ordering::Acquire) == Mode::User as u8;
+        in_guest.then(|| self.since.load(Ordering::Relaxed))
     }
 
     /// User and system time so far, nanoseconds.

@@ -1,7 +1,7 @@
 //! The auxiliary vector: `getauxval(3)`.
 
+use bartizan_abi::USER_HZ;
 use bartizan_abi::elf::{AuxEntry, AuxType, ProgramHeader};
-use bartizan_abi::{RSEQ_FEATURE_SIZE, RSEQ_ORIG_SIZE, USER_HZ};
 use bartizan_platform::memory::PAGE_SIZE;
 
 /// As whom the program runs, after set-ID bits have had their effect.
@@ -48,7 +48,7 @@ pub struct StackAddresses {
 }
 
 /// How many entries [`vector`] gives.
-pub const LENGTH: usize = 23;
+pub const LENGTH: usize = 21;
 
 /// The vector, in the order in which Linux gives it, with its end.
 pub fn vector(facts: &ProgramFacts, stack: &StackAddresses) -> [AuxEntry; LENGTH] {
@@ -75,8 +75,6 @@ pub fn vector(facts: &ProgramFacts, stack: &StackAddresses) -> [AuxEntry; LENGTH
         (AuxType::AT_HWCAP2, hwcap2 as u64),
         (AuxType::AT_EXECFN, stack.name),
         (AuxType::AT_PLATFORM, stack.platform),
-        (AuxType::AT_RSEQ_FEATURE_SIZE, RSEQ_FEATURE_SIZE),
-        (AuxType::AT_RSEQ_ALIGN, RSEQ_ORIG_SIZE),
         (AuxType::AT_NULL, 0),
     ]
     .map(|(kind, a_val)| AuxEntry { a_type: kind.0, a_val })

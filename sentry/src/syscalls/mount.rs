@@ -164,7 +164,7 @@ fn new_flags(mount: &Mount, request: Request) -> Result<MountFlags, Errno> {
     let old = mount.flags();
     let mut flags = mount_flags(request) | old & MountFlags::LOCK_READ_ONLY;
     if !request.intersects(TIMES) {
-        flags = flags - OUR_TIMES | old & OUR_TIMES;
+        flags = (flags - OUR_TIMES) | (old & OUR_TIMES);
     }
     let locked = old.contains(MountFlags::LOCK_READ_ONLY);
     if locked && !flags.contains(MountFlags::READ_ONLY) { Err(Errno::EPERM) } else { Ok(flags) }

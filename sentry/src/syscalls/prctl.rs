@@ -1,19 +1,17 @@
-//! `prctl`: what a task says of itself.
+//! `prctl` and `personality`: what a task says of itself.
 
 use bartizan_abi::prctl::{
     PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_LOWER, PR_CAP_AMBIENT_RAISE,
     PR_MCE_KILL_DEFAULT, PR_SET_VMA_ANON_NAME, PR_TSC_ENABLE, PrctlOption, SUID_DUMP_DISABLE, SUID_DUMP_USER,
     Securebits,
 };
+use bartizan_abi::process::Personality;
 use bartizan_abi::{Capability, CapabilitySet, Errno, Signal};
 
 use super::argument::Argument;
 use crate::SysResult;
 use crate::kernel::{Credentials, CurrentTask, TASK_COMM_LEN};
 use crate::mm::{UserAddr, UserPtr};
-
-/// How late timers may be by default, nanoseconds: `PR_GET_TIMERSLACK`.
-const TIMER_SLACK: u64 = 50_000;
 
 impl Argument for PrctlOption {
     fn decode(raw: u64) -> Result<Self, Errno> {
@@ -103,9 +101,14 @@ pub fn prctl(
             check(fourth == 0 && fifth == 0)?;
             change_ambient(task, second, third)
         }
-        // Timers are as late as the host's; no task can ask for less.
-        PrctlOption::PR_GET_TIMERSLACK => Ok(TIMER_SLACK),
-        PrctlOption::PR_SET_TIMERSLACK => Ok(0),
+        // Timers are as late as the host's, whatever is asked for.
+        PrctlOption::PR_GET_TIMERSLACK => Ok(task.scheduling().timer_slack),
+        PrctlOption::PR_SET_TIMERSLACK => {
+            task.change_scheduling(|own| {
+                own.timer_slack = if second == 0 { own.default_timer_slack } else { second };
+            });
+            Ok(0)
+        }
         PrctlOption::PR_GET_TIMING => Ok(0),
         PrctlOption::PR_SET_TIMING => check(second == 0).map(|()| 0),
         PrctlOption::PR_GET_TSC => {
@@ -120,6 +123,10 @@ pub fn prctl(
         PrctlOption::PR_GET_THP_DISABLE => {
             all_are_zero()?;
             Ok(0)
+        }
+        PrctlOption::PR_SET_MM => {
+            require(task, Capability::CAP_SYS_RESOURCE)?;
+            Err(Errno::EINVAL.into())
         }
         PrctlOption::PR_GET_IO_FLUSHER | PrctlOption::PR_SET_IO_FLUSHER => {
             require(task, Capability::CAP_SYS_RESOURCE)?;
@@ -234,4 +241,14 @@ fn change_ambient(task: &CurrentTask, operation: u64, number: u64) -> SysResult<
         }
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// `personality(2)`: tells the old one. Numbers that a later kernel may know are kept as they are.
+pub fn personality(task: &CurrentTask, wanted: u32) -> SysResult<u32> {
+    const ASK: u32 = 0xffff_ffff;
+    let old = task.personality().bits();
+    if wanted != ASK {
+        task.set_personality(Personality::from_bits_retain(wanted));
+    }
+    Ok(old)
 }

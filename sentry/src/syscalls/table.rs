@@ -4,7 +4,7 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits, lock, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, process, read_write, refused, restart, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
+    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority, process, read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -83,7 +83,7 @@ syscalls! {
     access => stat::access, Full;
     pipe => pipe::pipe, Full;
     select => poll::select, Full;
-    sched_yield => usage::sched_yield, Full;
+    sched_yield => schedule::sched_yield, Full;
     mremap => memory::mremap, Full;
     msync => memory::msync, Full;
     mincore => memory::mincore, Partial("pages of files are always reported as resident");
@@ -193,18 +193,18 @@ syscalls! {
     utime => attributes::utime, Full;
     mknod => directory::mknod, Full;
     uselib => refused::not_built, Refused("ENOSYS: as without CONFIG_USELIB");
-    personality => usage::personality, Partial("only PER_LINUX without flags");
+    personality => prctl::personality, Partial("ADDR_NO_RANDOMIZE and MMAP_PAGE_ZERO have an effect; other flags are kept and reported");
     statfs => statfs::statfs, Full;
     fstatfs => statfs::fstatfs, Full;
-    getpriority => usage::getpriority, Full;
-    setpriority => usage::setpriority, Partial("nice values are kept and reported, without effect");
-    sched_setparam => usage::sched_setparam, Partial("SCHED_OTHER only");
-    sched_getparam => usage::sched_getparam, Full;
-    sched_setscheduler => usage::sched_setscheduler, Partial("real-time policies are EPERM");
-    sched_getscheduler => usage::sched_getscheduler, Full;
-    sched_get_priority_max => usage::sched_get_priority_max, Full;
-    sched_get_priority_min => usage::sched_get_priority_min, Full;
-    sched_rr_get_interval => usage::sched_rr_get_interval, Full;
+    getpriority => priority::getpriority, Full;
+    setpriority => priority::setpriority, Partial("nice values are kept and reported, without effect");
+    sched_setparam => schedule::sched_setparam, Partial("policies and priorities are kept and reported, without effect; SCHED_DEADLINE is EBUSY");
+    sched_getparam => schedule::sched_getparam, Full;
+    sched_setscheduler => schedule::sched_setscheduler, Partial("policies and priorities are kept and reported, without effect; SCHED_DEADLINE is EBUSY");
+    sched_getscheduler => schedule::sched_getscheduler, Full;
+    sched_get_priority_max => schedule::sched_get_priority_max, Full;
+    sched_get_priority_min => schedule::sched_get_priority_min, Full;
+    sched_rr_get_interval => schedule::sched_rr_get_interval, Full;
     mlock => memory::mlock, Full;
     munlock => memory::munlock, Full;
     mlockall => memory::mlockall, Full;
@@ -214,6 +214,7 @@ syscalls! {
     pivot_root => mount::pivot_root, Full;
     _sysctl => refused::not_built, Refused("ENOSYS, as since Linux 5.5");
     prctl => prctl::prctl, Partial("no PR_SET_MM, speculation control or timer slack");
+    prctl => prctl::prctl, Partial("no seccomp, PR_SET_MM, speculation control or PR_SET_THP_DISABLE; timer slack has no effect");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
     setrlimit => limits::setrlimit, Partial("RLIMIT_CPU, RLIMIT_RSS and RLIMIT_CORE are kept without effect");
@@ -259,8 +260,8 @@ syscalls! {
     tkill => signal::tkill, Full;
     time => time::time, Full;
     futex => futex::futex, Partial("priority-inheritance futexes inherit nothing; FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI are ENOSYS");
-    sched_setaffinity => usage::sched_setaffinity, Partial("accepted without effect");
-    sched_getaffinity => usage::sched_getaffinity, Full;
+    sched_setaffinity => schedule::sched_setaffinity, Partial("kept and reported, without effect");
+    sched_getaffinity => schedule::sched_getaffinity, Full;
     set_thread_area => refused::not_built, Refused("ENOSYS: for 32-bit programs");
     io_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
     io_destroy => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
@@ -307,8 +308,8 @@ syscalls! {
     add_key => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
     request_key => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
     keyctl => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
-    ioprio_set => refused::not_built, Refused("ENOSYS: as without CONFIG_BLOCK");
-    ioprio_get => refused::not_built, Refused("ENOSYS: as without CONFIG_BLOCK");
+    ioprio_set => priority::ioprio_set, Partial("kept and reported, without effect");
+    ioprio_get => priority::ioprio_get, Full;
     migrate_pages => memory::without_numa, Refused("as a kernel without NUMA");
     openat => open::openat, Full;
     mkdirat => directory::mkdirat, Full;
@@ -359,9 +360,11 @@ syscalls! {
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
-    getcpu => usage::getcpu, Full;
+    getcpu => schedule::getcpu, Full;
     kcmp => refused::not_built, Refused("ENOSYS: as without CONFIG_KCMP");
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
+    sched_setattr => schedule::sched_setattr, Partial("policies and priorities are kept and reported, without effect; SCHED_DEADLINE is EBUSY");
+    sched_getattr => schedule::sched_getattr, Full;
     renameat2 => directory::renameat2, Partial("no RENAME_WHITEOUT");
     seccomp => seccomp::seccomp, Partial("SECCOMP_RET_TRACE gives ENOSYS; nothing is logged");
     getrandom => system::getrandom, Full;
@@ -370,6 +373,7 @@ syscalls! {
     bpf => refused::not_built, Refused("ENOSYS: as without CONFIG_BPF_SYSCALL");
     execveat => exec::execveat, Partial("file capabilities are not looked at; no ETXTBSY");
     userfaultfd => refused::not_built, Refused("ENOSYS: as without CONFIG_USERFAULTFD");
+    membarrier => membarrier::membarrier, Partial("no SYNC_CORE and RSEQ commands");
     mlock2 => memory::mlock2, Full;
     copy_file_range => copy::copy_file_range, Full;
     preadv2 => read_write::preadv2, Partial("no RWF_NOWAIT");
@@ -379,6 +383,7 @@ syscalls! {
     pkey_free => memory::pkey_free, Refused("as on a processor without protection keys");
     statx => stat::statx, Full;
     io_pgetevents => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
+    rseq => refused::not_built, Refused("ENOSYS: as without CONFIG_RSEQ; a process cannot see when the host moves its tasks between processors");
     pidfd_send_signal => pidfd::pidfd_send_signal, Partial("no flags");
     io_uring_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_enter => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");

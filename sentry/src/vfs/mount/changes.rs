@@ -192,7 +192,7 @@ impl MountNamespace {
 
 impl MountTree {
     fn contains(&self, mount: &Mount) -> bool {
-        self.mounts.iter().any(|other| std::ptr::eq(&**other, mount))
+        self.mounts.iter().any(|other| std::ptr::eq(Arc::as_ptr(other), mount))
     }
 
     /// Where a mount on `path` goes: on top of what is mounted there.

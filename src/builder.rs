@@ -138,7 +138,11 @@ fn register_filesystems(kernel: &Kernel) {
         b"" => proc::new(kernel),
         _ => Err(bartizan_abi::Errno::EINVAL),
     });
-    types.register("devtmpfs", |kernel, options| devtmpfs_with(kernel, options));
+    types.register("devtmpfs", devtmpfs_with);
+    types.register("devpts", |kernel, options| {
+        let (root, _ptmx) = devpts::new(kernel, devpts::Options::parse(options)?);
+        Ok(root)
+    });
     types.register("tmpfs", |kernel, options| {
         tmpfs::new(kernel, &tmpfs::Options::parse(options, kernel.memory().limit())?)
     });

@@ -4,7 +4,10 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority, process, read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
+    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits, lock,
+    membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority, process, read_write,
+    refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message,
+    sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -213,8 +216,7 @@ syscalls! {
     modify_ldt => refused::not_built, Refused("ENOSYS: as without CONFIG_MODIFY_LDT_SYSCALL");
     pivot_root => mount::pivot_root, Full;
     _sysctl => refused::not_built, Refused("ENOSYS, as since Linux 5.5");
-    prctl => prctl::prctl, Partial("no PR_SET_MM, speculation control or timer slack");
-    prctl => prctl::prctl, Partial("no seccomp, PR_SET_MM, speculation control or PR_SET_THP_DISABLE; timer slack has no effect");
+    prctl => prctl::prctl, Partial("no PR_SET_MM, speculation control or PR_SET_THP_DISABLE; timer slack has no effect");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
     setrlimit => limits::setrlimit, Partial("RLIMIT_CPU, RLIMIT_RSS and RLIMIT_CORE are kept without effect");

@@ -128,21 +128,7 @@ fn task(kernel: &Arc<Kernel>, fs: &Arc<FsContext>) -> Arc<Task> {
             name,
         },
     );
-    kernel.tree().add_process(Process {
-        group,
-        parent: 0,
-        children: std::collections::BTreeSet::new(),
-        process_group: PID,
-        session: PID,
-        terminal: None,
-        tasks: vec![Arc::clone(&task)],
-        exit_signal: None,
-        end: None,
-        report: None,
-        subreaper: false,
-        has_executed: false,
-        last_task: None,
-    });
+    kernel.tree().add_process(Process::new(group, &task));
     task
 }
 

@@ -1,5 +1,6 @@
 //! New tasks: `fork(2)`, `vfork(2)`, `clone(2)`, `clone3(2)`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bartizan_abi::process::{Capability, CloneFlags, Resource};
@@ -7,12 +8,19 @@ use bartizan_abi::signal::{SigSet, Signal};
 use bartizan_abi::{Errno, PollEvents};
 use bartizan_platform::{FpuState, Registers};
 
+use super::run::describe_panic;
 use super::signal::TaskSignals;
 use super::task::{NewTask, TaskShared};
-use super::tree::Process;
-use super::{CurrentTask, Kernel, Task, ThreadGroup, usage};
+use super::tree::{INIT, Process};
+use super::usage::Mode;
+use super::{CurrentTask, Kernel, Task, ThreadGroup};
 use crate::mm::UserPtr;
-use crate::{SysResult, WaitError};
+use crate::syscalls::install_pidfd;
+use crate::{Restart, SysError, SysResult, WaitError};
+
+/// The most tasks of one sandbox (`/proc/sys/kernel/threads-max`), well below what one host process can have: each is a thread of it, and
+/// the stacks of too many would leave it no mappings.
+pub const MOST_TASKS: usize = 10_000;
 
 /// Stack of a task's thread, bytes. No guest state lies on it, and nothing recurses.
 const THREAD_STACK: usize = 256 << 10;
@@ -34,6 +42,8 @@ pub struct CloneRequest {
     pub pidfd: UserPtr<i32>,
     /// Where the child finds its number, with `CLONE_CHILD_SETTID`, and where it is cleared, with `CLONE_CHILD_CLEARTID`.
     pub child_tid: UserPtr<i32>,
+    /// The number that the child gets; any if there is none.
+    pub set_tid: Option<i32>,
 }
 
 impl CloneRequest {
@@ -45,6 +55,8 @@ impl CloneRequest {
             || needs(CloneFlags::CLONE_THREAD, CloneFlags::CLONE_SIGHAND)
             || has(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)
             || has(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_FS)
+            || has(CloneFlags::CLONE_CLEAR_SIGHAND | CloneFlags::CLONE_SIGHAND)
+            || has(CloneFlags::CLONE_PIDFD | CloneFlags::CLONE_THREAD)
         {
             return Err(Errno::EINVAL);
         }
@@ -57,14 +69,13 @@ impl CurrentTask {
     /// program or ended.
     ///
     /// # Errors
-    /// `EINVAL`, `EAGAIN` at limits, `ENOMEM`, `EFAULT`.
+    /// `EINVAL`, `EPERM`, `EAGAIN` at limits, `ENOMEM`, `EFAULT`, `EEXIST`, `EMFILE`. With a signal pending, the call is made again after it.
     pub fn clone_task(&self, request: CloneRequest) -> SysResult<i32> {
-        request.check()?;
+        self.check_request(&request)?;
         self.check_namespaces(request.flags)?;
         self.check_process_limit()?;
         let fpu = self.save_fpu().map_err(|error| self.fatal(&error))?;
-        let shared = self.shared_for(request.flags)?;
-        let child = self.make_child(&request, shared)?;
+        let child = self.fork_state(&request)?;
         let tid = child.tid();
         if request.flags.contains(CloneFlags::CLONE_PARENT_SETTID) {
             // As Linux, which has made the child by now and ignores a bad address.
@@ -82,15 +93,57 @@ impl CurrentTask {
         if vfork {
             child.set_vfork_parent(self.parker());
         }
-        if let Err(errno) = self.start_child(&child, &request, fpu) {
-            child.give_up();
-            self.kernel().forget(&child);
-            return Err(errno.into());
+        let opened = match request.flags.contains(CloneFlags::CLONE_PIDFD) {
+            true => install_pidfd(self, child.group(), request.pidfd),
+            false => Ok(()),
+        };
+        let started = opened.and_then(|()| Ok(self.start_child(&child, &request, fpu)?));
+        if let Err(error) = started {
+            self.kernel().abandon(&child);
+            return Err(error);
         }
         if vfork {
             self.wait_for_vfork(&child);
         }
         Ok(tid)
+    }
+
+    /// Makes the child, with what it shares and what it gets a copy of, and puts it into the tree.
+    fn fork_state(&self, request: &CloneRequest) -> SysResult<Arc<Task>> {
+        {
+            let mut signals = self.group().signals();
+            if signals.has_work(self.tid()) {
+                self.note_work();
+                return Err(SysError::Restart(Restart::Always));
+            }
+            // What is sent to the process group from here on and reaches this process alone is the child's, too.
+            if let Some(own) = signals.tasks.get_mut(&self.tid()) {
+                own.forking = Some(SigSet::EMPTY);
+            }
+        }
+        let child = self.shared_for(request.flags).map_err(SysError::from);
+        let child = child.and_then(|shared| self.make_child(request, shared));
+        self.with_signals(|own| own.forking = None);
+        child
+    }
+
+    /// What can be told from the request alone, and from who makes it.
+    fn check_request(&self, request: &CloneRequest) -> Result<(), Errno> {
+        request.check()?;
+        if request.flags.contains(CloneFlags::CLONE_PARENT) && self.pid() == INIT {
+            return Err(Errno::EINVAL);
+        }
+        let end = self.kernel().platform().user_addresses().end;
+        if request.flags.contains(CloneFlags::CLONE_SETTLS) && request.tls >= end {
+            return Err(Errno::EPERM);
+        }
+        let credentials = self.credentials();
+        let may_choose = credentials.has_capability(Capability::CAP_SYS_ADMIN)
+            || credentials.has_capability(Capability::CAP_CHECKPOINT_RESTORE);
+        if request.set_tid.is_some() && !may_choose {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
     }
 
     /// Namespaces of one's own are not part of this version.
@@ -123,11 +176,9 @@ impl CurrentTask {
     /// What the child shares with this task, or gets a copy of.
     fn shared_for(&self, flags: CloneFlags) -> Result<TaskShared, Errno> {
         let memory = self.mm();
-        let memory = if flags.contains(CloneFlags::CLONE_VM) {
-            memory.add_user();
-            memory
-        } else {
-            self.with_context(|context| memory.fork(Some(context)))?
+        let memory = match flags.contains(CloneFlags::CLONE_VM) {
+            true => memory,
+            false => self.with_context(|context| memory.fork(Some(context)))?,
         };
         let files = self.fd_table();
         let files = if flags.contains(CloneFlags::CLONE_FILES) { files } else { files.duplicate() };
@@ -137,37 +188,45 @@ impl CurrentTask {
     }
 
     /// Makes the child and puts it into the tree.
-    fn make_child(&self, request: &CloneRequest, shared: TaskShared) -> Result<Arc<Task>, Errno> {
+    fn make_child(&self, request: &CloneRequest, shared: TaskShared) -> SysResult<Arc<Task>> {
         let flags = request.flags;
         let actions = self.actions();
-        let actions =
-            if flags.contains(CloneFlags::CLONE_SIGHAND) { actions } else { Arc::new(actions.duplicate()) };
-        let mut tree = self.kernel().tree();
-        if self.kernel().is_dead() {
-            return Err(Errno::EAGAIN);
-        }
-        let tid = tree.allocate()?;
-        let thread = flags.contains(CloneFlags::CLONE_THREAD);
-        let group = if thread {
-            Arc::clone(self.group())
+        let actions = if flags.contains(CloneFlags::CLONE_SIGHAND) {
+            actions
+        } else if flags.contains(CloneFlags::CLONE_CLEAR_SIGHAND) {
+            Arc::new(actions.for_exec())
         } else {
-            ThreadGroup::new(tid, Arc::new(self.group().limits().duplicate()))
+            Arc::new(actions.duplicate())
         };
-        let child = Task::new(
-            self.kernel(),
-            NewTask {
-                tid,
-                group: Arc::clone(&group),
-                credentials: self.credentials(),
-                actions,
-                shared,
-                name: self.raw_name(),
-            },
-        );
-        child.inherit(self);
+        let mut tree = self.kernel().tree();
+        if self.kernel().is_dead() || tree.task_count() >= MOST_TASKS {
+            return Err(Errno::EAGAIN.into());
+        }
+        let tid = match request.set_tid {
+            Some(tid) => tree.take_number(tid)?,
+            None => tree.allocate()?,
+        };
+        let thread = flags.contains(CloneFlags::CLONE_THREAD);
+        let group = match thread {
+            true => Arc::clone(self.group()),
+            false => self.new_group(tid),
+        };
+        let new = NewTask {
+            tid,
+            group: Arc::clone(&group),
+            credentials: self.credentials(),
+            actions,
+            shared,
+            name: self.raw_name(),
+        };
+        let child = Task::new(self.kernel(), new);
         self.add_signals(&child, flags)?;
+        child.inherit(self.task());
         if flags.contains(CloneFlags::CLONE_SYSVSEM) {
             *child.semaphore_undo() = Some(self.undo_list());
+        }
+        if flags.contains(CloneFlags::CLONE_VM) {
+            self.mm().add_user();
         }
         if flags.contains(CloneFlags::CLONE_CHILD_CLEARTID) {
             child.set_clear_child_tid(request.child_tid.address().0);
@@ -176,9 +235,6 @@ impl CurrentTask {
             tree.add_task(Arc::clone(&child));
             return Ok(child);
         }
-        group.set_dumpable(self.group().dumpable());
-        group.register_barriers(self.group().barriers());
-        group.set_end_uid(self.credentials().uid);
         let own = tree.process(self.pid());
         let (process_group, session) = own.map_or((tid, tid), |own| (own.process_group, own.session));
         let terminal = own.and_then(|own| own.terminal.clone());
@@ -186,31 +242,38 @@ impl CurrentTask {
         let parent = if same_parent { own.map_or(0, |own| own.parent) } else { self.pid() };
         let exit_signal = if same_parent { own.and_then(|own| own.exit_signal) } else { request.exit_signal };
         tree.add_process(Process {
-            group,
             parent,
-            children: Default::default(),
             process_group,
             session,
             terminal,
-            tasks: vec![Arc::clone(&child)],
             exit_signal,
-            end: None,
-            report: None,
-            subreaper: false,
             has_executed: false,
-            last_task: None,
+            ..Process::new(group, &child)
         });
         Ok(child)
     }
 
-    /// Gives the child its signal state: the caller's mask, nothing pending. A group that is ending gets no more tasks.
-    fn add_signals(&self, child: &Arc<Task>, flags: CloneFlags) -> Result<(), Errno> {
-        let (mask, stack) = self.with_signals(|own| (own.mask, own.stack));
+    /// The group of a child process.
+    fn new_group(&self, pid: i32) -> Arc<ThreadGroup> {
+        let group = ThreadGroup::new(pid, Arc::new(self.group().limits().duplicate()));
+        group.set_dumpable(self.group().dumpable());
+        group.register_barriers(self.group().barriers());
+        group.set_end_uid(self.credentials().uid);
+        group
+    }
+
+    /// Gives the child its signal state: the caller's mask, and nothing pending but what was sent to its process group since the fork
+    /// began. A process that is ending gets no more tasks.
+    fn add_signals(&self, child: &Arc<Task>, flags: CloneFlags) -> SysResult<()> {
+        let (mask, stack, sent) = {
+            let mut signals = self.group().signals();
+            if signals.exit.is_some() || self.group().is_executing() {
+                return Err(SysError::Restart(Restart::Always));
+            }
+            let own = signals.tasks.entry(self.tid()).or_default();
+            (own.mask, own.stack, own.forking.unwrap_or_default())
+        };
         let keep_stack = !flags.contains(CloneFlags::CLONE_VM) || flags.contains(CloneFlags::CLONE_VFORK);
-        let mut signals = child.group().signals();
-        if signals.exit.is_some() || child.group().is_executing() {
-            return Err(Errno::EAGAIN);
-        }
         let state = TaskSignals {
             mask,
             stack: if keep_stack { stack } else { Default::default() },
@@ -218,6 +281,10 @@ impl CurrentTask {
             ..TaskSignals::default()
         };
         child.seccomp().inherit(self.seccomp());
+        let mut signals = child.group().signals();
+        if !flags.contains(CloneFlags::CLONE_THREAD) {
+            sent.iter().for_each(|signal| signals.pending.push_bare(signal));
+        }
         signals.tasks.insert(child.tid(), state);
         Ok(())
     }
@@ -229,25 +296,15 @@ impl CurrentTask {
             registers.rsp = request.stack;
         }
         if request.flags.contains(CloneFlags::CLONE_SETTLS) {
-            if request.tls >= self.kernel().platform().user_addresses().end {
-                return Err(Errno::EPERM);
-            }
             registers.fs_base = request.tls;
         }
         let set_tid = request.flags.contains(CloneFlags::CLONE_CHILD_SETTID).then_some(request.child_tid);
         self.kernel().start(child, StartState { registers, fpu: Some(fpu), set_tid })
     }
 
-    /// Waits until a `vfork` child has executed a program or ended; only the end of this process ends the wait before that.
+    /// Waits until a `vfork` child has executed a program or ended; only the end of this task ends the wait before that.
     fn wait_for_vfork(&self, child: &Arc<Task>) {
-        while child.has_vfork_parent() {
-            if self.group().signals().exit.is_some() {
-                return;
-            }
-            self.parker().park(None);
-        }
-        // Whatever woke this thread meanwhile for other reasons is looked at before guest code runs.
-        self.set_work();
+        let _killed = self.sleep_killable(|| (!child.has_vfork_parent()).then_some(()));
     }
 
     /// The platform failed: the sandbox ends.
@@ -286,11 +343,21 @@ impl Kernel {
 /// The life of a task's thread.
 fn run_task(task: &Arc<Task>, state: &StartState) {
     let kernel = Arc::clone(task.kernel());
+    let lived = catch_unwind(AssertUnwindSafe(|| live(task, state)));
+    if let Err(panic) = lived {
+        kernel.die(format!("the kernel panicked in task {}: {}", task.tid(), describe_panic(&*panic)));
+        // Whatever it has not done yet of its end, it must not be waited for.
+        let left = catch_unwind(AssertUnwindSafe(|| kernel.forget(task)));
+        debug_assert!(left.is_ok(), "a task that panicked cannot be taken out of the tree");
+    }
+}
+
+fn live(task: &Arc<Task>, state: &StartState) {
+    let kernel = task.kernel();
     let context = match kernel.platform().new_context() {
         Ok(context) => context,
         Err(error) => {
-            kernel.fail(&error);
-            task.give_up();
+            task.refuse(&error);
             kernel.forget(task);
             return;
         }
@@ -299,7 +366,7 @@ fn run_task(task: &Arc<Task>, state: &StartState) {
         kernel.forget(task);
         return;
     };
-    current.usage().enter(usage::Mode::System);
+    current.usage().enter(Mode::System);
     if let Some(fpu) = &state.fpu
         && let Err(error) = current.load_fpu(fpu)
     {
@@ -310,36 +377,41 @@ fn run_task(task: &Arc<Task>, state: &StartState) {
         let _ignored = current.write_value(pointer, &task.tid());
     }
     if current.group().signals().has_work(current.tid()) {
-        current.set_work();
+        current.note_work();
     }
     let end = current.run();
     current.exit(end);
 }
 
-/// Waiting that only the end of the process interrupts.
+/// Waiting that only the end of the task interrupts.
 impl CurrentTask {
-    /// Waits on the end events of the own process until `attempt` gives a value or the process has to end.
+    /// Waits on `queue` until `attempt` gives a value or the task has to end.
     pub(super) fn wait_killable<T>(
         &self,
         queue: &super::WaitQueue,
-        mut attempt: impl FnMut() -> Option<T>,
+        attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, WaitError> {
         let key = queue.register(Arc::clone(self.parker()) as Arc<dyn super::Wake>, PollEvents::all());
+        let result = self.sleep_killable(attempt);
+        queue.unregister(key);
+        result
+    }
+
+    /// As [`wait_killable`](Self::wait_killable), for a caller that has seen to it that its parker is told.
+    fn sleep_killable<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
+        self.usage().enter(Mode::Idle);
         let result = loop {
             if let Some(value) = attempt() {
                 break Ok(value);
             }
-            let killed = {
-                let signals = self.group().signals();
-                signals.exit.is_some() || signals.tasks.get(&self.tid()).is_some_and(|task| task.die)
-            };
-            if killed {
+            if self.group().signals().has_to_end(self.tid()) {
                 break Err(WaitError::Interrupted);
             }
             self.parker().park(None);
         };
-        queue.unregister(key);
-        self.set_work();
+        self.usage().enter(Mode::System);
+        // Whatever woke this thread meanwhile for other reasons is looked at before guest code runs.
+        self.note_work();
         result
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bartizan_abi::Errno;
 use bartizan_abi::process::Personality;
-use bartizan_abi::signal::{SigInfo, Signal};
+use bartizan_abi::signal::Signal;
 
 use super::{Credentials, CurrentTask};
 use crate::loader::{AfterExec, Arguments, ExecRequest, Identity, LoadRequest, Program, prepare};
@@ -63,7 +63,7 @@ impl CurrentTask {
         let image = match program.load(&load) {
             Ok(image) => image,
             Err(errno) => {
-                self.force_signal(SigInfo::kernel(Signal::SIGSEGV));
+                self.force_fatal_signal(Signal::SIGSEGV);
                 return Err(errno.into());
             }
         };
@@ -87,7 +87,7 @@ impl CurrentTask {
         self.replace_files(files);
         if let Some(process) = self.kernel().tree().process_mut(self.pid()) {
             process.has_executed = true;
-            process.exit_signal = process.exit_signal.map(|_| Signal::SIGCHLD);
+            process.exit_signal = Some(Signal::SIGCHLD);
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl CurrentTask {
             for (_, task) in signals.tasks.iter_mut().filter(|(tid, _)| **tid != own) {
                 task.die = true;
             }
-            self.wake_all_of(&signals);
+            signals.wake_all();
         }
         let alone =
             self.wait_killable(group.end_events(), || (group.signals().tasks.len() <= 1).then_some(()));

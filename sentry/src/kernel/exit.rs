@@ -1,16 +1,19 @@
 //! The end of tasks and processes: `exit(2)`, `exit_group(2)`, death by signal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bartizan_abi::PollEvents;
 use bartizan_abi::process::WaitStatus;
-use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, Signal};
+use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, SigSet, Signal};
+
+use bartizan_platform::PlatformError;
 
 use super::mqueue::QueueFile;
 use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
 use super::terminal::Terminal;
-use super::tree::{INIT, TaskTree};
+use super::tree::{INIT, Process, TaskTree};
 use super::usage::Mode;
 use super::{CurrentTask, Kernel, Task, TaskEnd};
 use crate::mm::MemoryManager;
@@ -21,7 +24,6 @@ impl CurrentTask {
     pub(super) fn exit(&self, end: TaskEnd) {
         if let TaskEnd::Process(status) = end {
             self.group().begin_exit(status);
-            self.wake_group();
         }
         if let Some(tracer) = self.kernel().tracer() {
             tracer.note(self, format_args!("+++ {} +++", describe(end)));
@@ -109,6 +111,24 @@ fn describe(end: TaskEnd) -> String {
 }
 
 impl Task {
+    /// Gives up its address space before it ran there.
+    fn give_up_memory(&self) {
+        if let Some(memory) = self.replace_shared(|shared| shared.memory = None).memory {
+            memory.remove_user();
+        }
+    }
+
+    /// The host has no process or thread for it, or its platform failed.
+    pub(super) fn refuse(&self, error: &PlatformError) {
+        match error {
+            // A limit of the host's: this process cannot go on, others can.
+            PlatformError::Exhausted { .. } => {
+                self.group().begin_exit(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false });
+            }
+            error => self.kernel().fail(error),
+        }
+    }
+
     /// Gives up what it shares.
     pub(super) fn give_up(&self) {
         let old = self.replace_shared(|shared| *shared = Default::default());
@@ -119,33 +139,59 @@ impl Task {
 }
 
 impl Kernel {
-    /// Takes a task out that never ran.
+    /// Takes a task out whose thread cannot go on; its process ends as by `SIGKILL`.
     pub(super) fn forget(&self, task: &Arc<Task>) {
         let status = WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false };
+        task.group().begin_exit(status);
         task.release_vfork_parent();
+        task.give_up_memory();
+        task.give_up();
         self.leave_tree(task, TaskEnd::Process(status));
+    }
+
+    /// Takes a task out that was never started, as if it had not been made.
+    pub(super) fn abandon(&self, task: &Arc<Task>) {
+        task.release_vfork_parent();
+        task.give_up_memory();
+        task.give_up();
+        let mut tree = self.tree();
+        task.group().signals().tasks.remove(&task.tid());
+        if tree.remove_task(task) == 0 {
+            self.reap(&mut tree, task.pid());
+        }
+        drop(tree);
+        task.group().end_events().notify(PollEvents::POLLIN);
     }
 
     /// Takes a task that has ended out of the tree; with the last one of its process, the process ends.
     pub(super) fn leave_tree(&self, task: &Arc<Task>, end: TaskEnd) {
         let group = task.group();
         let mut tree = self.tree();
+        if tree.task(task.tid()).is_none_or(|known| !Arc::ptr_eq(known, task)) {
+            return;
+        }
         let remaining = tree.remove_task(task);
         let status = {
             let mut signals = group.signals();
             signals.tasks.remove(&task.tid());
             let (user, system) = task.usage().times();
             group.add_ended_time(user, system);
+            signals.hand_over(task.tid(), SigSet::FULL);
             signals.exit
         };
         let mut terminal = None;
+        let Some(process) = tree.process_mut(group.pid()) else { return };
+        if let TaskEnd::Task(code) = end
+            && task.tid() == group.pid()
+        {
+            process.leader_code = Some(code);
+        }
         if remaining == 0 {
+            let leader_code = process.leader_code.map(WaitStatus::Exited);
+            process.last_task = Some(Arc::clone(task));
             group.timers().stop();
             terminal = take_terminal(&mut tree, group.pid());
-            if let Some(process) = tree.process_mut(group.pid()) {
-                process.last_task = Some(Arc::clone(task));
-            }
-            let status = status.unwrap_or(match end {
+            let status = status.or(leader_code).unwrap_or(match end {
                 TaskEnd::Task(code) => WaitStatus::Exited(code),
                 TaskEnd::Killed(signal) => WaitStatus::Signaled { signal, core_dumped: false },
                 TaskEnd::Process(status) => status,
@@ -165,8 +211,9 @@ impl Kernel {
         if pid == INIT {
             self.kill_others(tree, pid);
         }
+        let groups = groups_to_orphan(tree, pid);
         self.leave_children(tree, pid);
-        self.hang_up_orphans(tree, pid);
+        groups.into_iter().for_each(|group| hang_up(tree, group, pid));
         let Some(process) = tree.process_mut(pid) else { return };
         process.end = Some(status);
         let (parent, exit_signal) = (process.parent, process.exit_signal);
@@ -179,9 +226,6 @@ impl Kernel {
     fn kill_others(&self, tree: &TaskTree, pid: i32) {
         for (_, process) in tree.processes().filter(|&(other, _)| other != pid) {
             process.group.begin_exit(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false });
-            for task in &process.tasks {
-                task.set_work();
-            }
         }
     }
 
@@ -200,41 +244,6 @@ impl Kernel {
                 let exit_signal = process.exit_signal.map(|_| Signal::SIGCHLD);
                 if !self.tell_end(tree, child, reaper, exit_signal, status) {
                     self.reap(tree, child);
-                }
-            }
-        }
-    }
-
-    /// Process groups that the end of `pid` orphans and that have stopped members get `SIGHUP` and `SIGCONT`.
-    fn hang_up_orphans(&self, tree: &TaskTree, pid: i32) {
-        let Some(process) = tree.process(pid) else { return };
-        let mut groups: Vec<i32> = process
-            .children
-            .iter()
-            .filter_map(|child| tree.process(*child))
-            .filter(|child| child.session == process.session)
-            .map(|child| child.process_group)
-            .collect();
-        groups.push(process.process_group);
-        groups.sort_unstable();
-        groups.dedup();
-        for group in groups {
-            if !tree.is_orphaned(group, pid) {
-                continue;
-            }
-            let members: Vec<&Arc<Task>> = tree
-                .process_group(group)
-                .filter(|&(member, _)| member != pid)
-                .filter_map(|(_, member)| member.tasks.first())
-                .collect();
-            if !members.iter().any(|task| task.group().signals().stop.is_some()) {
-                continue;
-            }
-            for task in members {
-                for signal in [Signal::SIGHUP, Signal::SIGCONT] {
-                    // Standard signals are never refused.
-                    let _standard =
-                        task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
                 }
             }
         }
@@ -270,6 +279,47 @@ impl Kernel {
     /// Removes a process that nobody waits for, or has been waited for.
     pub(super) fn reap(&self, tree: &mut TaskTree, pid: i32) {
         tree.remove_process(pid);
+    }
+}
+
+/// The process groups that only process `pid` may keep from being orphaned: other groups of its session that its children are in, and its
+/// own, if its parent is in another group of the session.
+fn groups_to_orphan(tree: &TaskTree, pid: i32) -> BTreeSet<i32> {
+    let Some(process) = tree.process(pid) else { return BTreeSet::new() };
+    let elsewhere =
+        |other: &&Process| other.session == process.session && other.process_group != process.process_group;
+    let mut groups: BTreeSet<i32> = process
+        .children
+        .iter()
+        .filter_map(|child| tree.process(*child))
+        .filter(elsewhere)
+        .map(|child| child.process_group)
+        .collect();
+    if tree.process(process.parent).filter(elsewhere).is_some() {
+        groups.insert(process.process_group);
+    }
+    groups
+}
+
+/// If the process group is orphaned now that process `leaving` has ended, and has stopped members, they get `SIGHUP` and `SIGCONT`
+/// (`kill_orphaned_pgrp`).
+fn hang_up(tree: &TaskTree, group: i32, leaving: i32) {
+    if !tree.is_orphaned(group, leaving) {
+        return;
+    }
+    let members: Vec<&Arc<Task>> = tree
+        .process_group(group)
+        .filter(|&(member, _)| member != leaving)
+        .filter_map(|(_, member)| member.tasks.first())
+        .collect();
+    if !members.iter().any(|task| task.group().signals().stop.is_some()) {
+        return;
+    }
+    for task in members {
+        for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+            // Standard signals are never refused.
+            let _standard = task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
+        }
     }
 }
 

@@ -165,9 +165,6 @@ impl Kernel {
         let tree = self.tree();
         for (_, process) in tree.processes() {
             process.group.begin_exit(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false });
-            for task in &process.tasks {
-                task.set_work();
-            }
         }
     }
 

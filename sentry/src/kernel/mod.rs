@@ -32,6 +32,10 @@ pub mod sysv;
 mod task;
 mod temporary_mask;
 pub mod terminal;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod thread_group;
 pub mod timer;
 mod tree;
@@ -44,7 +48,7 @@ mod wait_queue;
 pub use anonymous::{AnonymousFiles, AnonymousKind};
 pub use barrier::BarrierScope;
 pub use clock::{WaitClock, deadline_after, host_time, realtime, timespec};
-pub use clone::CloneRequest;
+pub use clone::{CloneRequest, MOST_TASKS};
 pub use credentials::{CapabilitySets, Credentials, MOST_GROUPS, UNCHANGED};
 pub use current::{CurrentTask, TaskEnd};
 pub use eventfd::{EventMode, Eventfd};

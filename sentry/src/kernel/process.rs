@@ -93,16 +93,19 @@ impl Kernel {
         }
         let state = StartState { registers: image.registers, fpu: None, set_tid: None };
         if let Err(errno) = self.start(&task, state) {
-            task.group().set_host_child(false);
-            task.give_up();
-            self.forget(&task);
+            self.abandon(&task);
             return Err(errno);
         }
-        Ok(ProcessHandle { kernel: Arc::clone(self), pid: task.pid(), end: None })
+        Ok(self.handle_on(task.pid()))
+    }
+
+    /// The host's handle on process `pid`.
+    pub(super) fn handle_on(self: &Arc<Self>, pid: i32) -> ProcessHandle {
+        ProcessHandle { kernel: Arc::clone(self), pid, end: None }
     }
 
     /// Puts the only task of a new process into the tree, in a session of its own.
-    fn first_task(
+    pub(super) fn first_task(
         self: &Arc<Self>,
         shared: TaskShared,
         credentials: Credentials,
@@ -131,21 +134,7 @@ impl Kernel {
         let signals =
             TaskSignals { mask: INITIAL_MASK, owner: Arc::downgrade(&task), ..TaskSignals::default() };
         group.signals().tasks.insert(tid, signals);
-        tree.add_process(Process {
-            group,
-            parent: 0,
-            children: Default::default(),
-            process_group: tid,
-            session: tid,
-            terminal: None,
-            tasks: vec![Arc::clone(&task)],
-            exit_signal: Some(Signal::SIGCHLD),
-            end: None,
-            report: None,
-            subreaper: false,
-            has_executed: true,
-            last_task: None,
-        });
+        tree.add_process(Process::new(group, &task));
         Ok(task)
     }
 }

@@ -37,7 +37,7 @@ impl CurrentTask {
                 Ok(Exit::Trap(trap)) => self.handle_trap(trap),
                 Ok(Exit::Interrupted) => {}
                 Err(error) => {
-                    self.kernel().fail(&error);
+                    self.refuse(&error);
                     return killed();
                 }
             }
@@ -75,7 +75,7 @@ impl CurrentTask {
         dispatched.unwrap_or_else(|panic| {
             let call =
                 bartizan_abi::Sysno::from_raw(number).map_or("an unknown call", |number| number.name());
-            self.kernel().die(format!("the kernel panicked in {call}: {}", describe(&*panic)));
+            self.kernel().die(format!("the kernel panicked in {call}: {}", describe_panic(&*panic)));
             self.request_end(killed());
             Err(Errno::ENOSYS.into())
         })
@@ -113,8 +113,6 @@ impl CurrentTask {
         self.kernel().statistics().count_out_of_memory();
         let status = WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false };
         self.group().begin_exit(status);
-        self.wake_group();
-        self.set_work();
     }
 
     /// Sends the signal for a processor exception.
@@ -138,7 +136,7 @@ fn killed() -> TaskEnd {
 }
 
 /// What a panic says.
-fn describe(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn describe_panic(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -9,7 +9,7 @@ use bartizan_abi::process::Personality;
 use bartizan_platform::Interrupter;
 
 use super::seccomp::Seccomp;
-use super::signal::{GroupSignals, SignalActions};
+use super::signal::SignalActions;
 use super::sysv::{IpcNamespace, UndoList};
 use super::{CpuUsage, Credentials, Kernel, Parker, Scheduling, ThreadGroup};
 use crate::mm::MemoryManager;
@@ -225,6 +225,11 @@ impl Task {
         }
     }
 
+    /// As [`set_work`](Self::set_work), for the task's own thread, which is in the kernel.
+    pub(super) fn note_work(&self) {
+        self.work.store(true, Ordering::SeqCst);
+    }
+
     /// Whether it has to look at its signals.
     #[inline]
     pub fn has_work(&self) -> bool {
@@ -234,21 +239,6 @@ impl Task {
     /// Notes that it looks at its signals now.
     pub(super) fn clear_work(&self) {
         self.work.store(false, Ordering::SeqCst);
-    }
-
-    /// Makes all tasks of its process look at their signals.
-    pub fn wake_group(&self) {
-        let tree = self.kernel.tree();
-        for task in tree.process(self.pid()).into_iter().flat_map(|process| &process.tasks) {
-            task.set_work();
-        }
-    }
-
-    /// As [`wake_group`](Self::wake_group), for a caller that holds the group's signal lock and may not take the tree's.
-    pub(super) fn wake_all_of(&self, signals: &GroupSignals) {
-        for task in signals.tasks.values().filter_map(|task| task.owner.upgrade()) {
-            task.set_work();
-        }
     }
 
     /// Task `tid` of the same process.

@@ -17,29 +17,12 @@ impl CurrentTask {
         call: impl FnOnce() -> SysResult<T>,
     ) -> SysResult<T> {
         let Some(mask) = mask else { return call() };
-        self.with_signals(|task| {
-            task.saved_mask.get_or_insert(task.mask);
-            task.mask = mask.difference(SigSet::UNBLOCKABLE);
-        });
-        self.look_for_signals();
+        self.replace_mask_until_delivery(mask);
         let result = call();
         let interrupted = matches!(result, Err(SysError::Restart(_)) | Err(SysError::Errno(Errno::EINTR)));
         if !interrupted {
-            self.with_signals(|task| {
-                if let Some(saved) = task.saved_mask.take() {
-                    task.mask = saved;
-                }
-            });
-            self.look_for_signals();
+            self.restore_mask();
         }
         result
-    }
-
-    /// After a change of the mask: notes what has become deliverable.
-    fn look_for_signals(&self) {
-        let pending = self.group().signals().has_work(self.tid());
-        if pending {
-            self.set_work();
-        }
     }
 }

@@ -57,6 +57,31 @@ pub struct Process {
     pub has_executed: bool,
     /// The last of its tasks, once that has ended: `/proc` tells of it until the end has been waited for.
     pub last_task: Option<Arc<Task>>,
+    /// The code of its leader, if that has ended before the others.
+    pub leader_code: Option<u8>,
+}
+
+impl Process {
+    /// A process with one task, which nobody waits for, in a session of its own.
+    pub fn new(group: Arc<ThreadGroup>, task: &Arc<Task>) -> Self {
+        let pid = group.pid();
+        Self {
+            group,
+            parent: 0,
+            children: BTreeSet::new(),
+            process_group: pid,
+            session: pid,
+            terminal: None,
+            tasks: vec![Arc::clone(task)],
+            exit_signal: Some(Signal::SIGCHLD),
+            end: None,
+            report: None,
+            subreaper: false,
+            has_executed: true,
+            last_task: None,
+            leader_code: None,
+        }
+    }
 }
 
 impl TaskTree {
@@ -69,6 +94,17 @@ impl TaskTree {
             }
         }
         Err(Errno::EAGAIN)
+    }
+
+    /// Takes `number` for a new task.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is none, `EEXIST` if it is in use.
+    pub fn take_number(&mut self, number: i32) -> Result<i32, Errno> {
+        if !(1..PID_MAX).contains(&number) {
+            return Err(Errno::EINVAL);
+        }
+        if self.is_used(number) { Err(Errno::EEXIST) } else { Ok(number) }
     }
 
     fn is_used(&self, number: i32) -> bool {
@@ -115,9 +151,12 @@ impl TaskTree {
         self.tasks.len()
     }
 
-    /// How many tasks belong to user `uid`, for `RLIMIT_NPROC`.
+    /// How many tasks belong to user `uid`, those that have not been waited for among them, for `RLIMIT_NPROC`.
     pub fn tasks_of_user(&self, uid: u32) -> usize {
-        self.tasks.values().filter(|task| task.credentials().uid == uid).count()
+        let living = self.tasks.values().filter(|task| task.credentials().uid == uid).count();
+        let ended =
+            self.processes.values().filter(|process| process.end.is_some() && process.group.end_uid() == uid);
+        living + ended.count()
     }
 
     /// Adds a process with its first task.
@@ -155,6 +194,9 @@ impl TaskTree {
         let pid = task.group().pid();
         task.set_tid(pid);
         self.tasks.insert(pid, Arc::clone(task));
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.leader_code = None;
+        }
     }
 
     /// Removes a process whose end has been waited for.

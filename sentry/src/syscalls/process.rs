@@ -37,7 +37,16 @@ pub fn clone(
     if flags.contains(CloneFlags::CLONE_PIDFD) && flags.intersects(apart) {
         return Err(Errno::EINVAL.into());
     }
-    task.clone_task(CloneRequest { flags, exit_signal, stack, tls, parent_tid, pidfd: parent_tid, child_tid })
+    task.clone_task(CloneRequest {
+        flags,
+        exit_signal,
+        stack,
+        tls,
+        parent_tid,
+        pidfd: parent_tid,
+        child_tid,
+        set_tid: None,
+    })
 }
 
 /// `clone3(2)`.
@@ -47,10 +56,8 @@ pub fn clone3(task: &CurrentTask, arguments: UserAddr, size: usize) -> SysResult
     }
     let arguments: CloneArgs = task.read_versioned(arguments, size)?;
     let flags = CloneFlags::from_bits(arguments.flags).ok_or(Errno::EINVAL)?;
-    if flags.contains(CloneFlags::CLONE_DETACHED)
-        || arguments.set_tid_size != 0
-        || arguments.flags & CSIGNAL != 0
-    {
+    let refused = CloneFlags::CLONE_DETACHED | CloneFlags::CLONE_INTO_CGROUP;
+    if flags.intersects(refused) || arguments.flags & CSIGNAL != 0 {
         return Err(Errno::EINVAL.into());
     }
     if flags.intersects(CloneFlags::CLONE_THREAD | CloneFlags::CLONE_PARENT) && arguments.exit_signal != 0 {
@@ -71,7 +78,17 @@ pub fn clone3(task: &CurrentTask, arguments: UserAddr, size: usize) -> SysResult
         parent_tid: UserPtr::new(UserAddr(arguments.parent_tid)),
         pidfd: UserPtr::new(UserAddr(arguments.pidfd)),
         child_tid: UserPtr::new(UserAddr(arguments.child_tid)),
+        set_tid: chosen_number(task, &arguments)?,
     })
+}
+
+/// The number that `clone3` shall give the child. There is one namespace of them, so that the list may have one.
+fn chosen_number(task: &CurrentTask, arguments: &CloneArgs) -> SysResult<Option<i32>> {
+    match (arguments.set_tid_size, UserPtr::<i32>::new(UserAddr(arguments.set_tid))) {
+        (0, list) if list.is_null() => Ok(None),
+        (1, list) if !list.is_null() => Ok(Some(task.read_value(list)?)),
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
 /// A clone without addresses.
@@ -84,6 +101,7 @@ fn plain(flags: CloneFlags) -> CloneRequest {
         parent_tid: UserPtr::new(UserAddr::NULL),
         pidfd: UserPtr::new(UserAddr::NULL),
         child_tid: UserPtr::new(UserAddr::NULL),
+        set_tid: None,
     }
 }
 

@@ -7,7 +7,7 @@ use bartizan_abi::signal::{MaskHow, SigAction, SigActionFlags, SigCode, SigInfo,
 use bartizan_abi::{Errno, Timespec};
 
 use crate::kernel::signal::{Sender, Target, may_signal};
-use crate::kernel::{CurrentTask, Process, Task, deadline_after};
+use crate::kernel::{CurrentTask, Process, Task, TaskTree, deadline_after};
 use crate::mm::UserPtr;
 use crate::{Restart, SysError, SysResult, WaitError};
 
@@ -138,6 +138,9 @@ fn wait_for_signal(
     if let Some(taken) = task.take_signal_of(wanted) {
         return Ok(taken);
     }
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        return Err(Errno::EAGAIN.into());
+    }
     task.with_signals(|signals| signals.waiting_for = wanted);
     let result = task.wait_until(deadline, || task.take_signal_of(wanted));
     task.with_signals(|signals| signals.waiting_for = SigSet::EMPTY);
@@ -189,13 +192,23 @@ fn send(
     target: Target,
     info: impl FnOnce(Signal) -> SigInfo,
 ) -> Result<(), Errno> {
+    let tree = task.kernel().tree();
+    send_in(&tree, task, to, signal, target, info)
+}
+
+/// As [`send`], for a caller that has locked the tree.
+fn send_in(
+    tree: &TaskTree,
+    task: &CurrentTask,
+    to: &Task,
+    signal: Option<Signal>,
+    target: Target,
+    info: impl FnOnce(Signal) -> SigInfo,
+) -> Result<(), Errno> {
     let own = task.pid() == to.pid();
     if !own && !may_signal(&task.credentials(), &to.credentials()) {
-        let same_session = {
-            let tree = task.kernel().tree();
-            let session = |pid| tree.process(pid).map(|process: &Process| process.session);
-            session(task.pid()) == session(to.pid())
-        };
+        let session = |pid| tree.process(pid).map(|process: &Process| process.session);
+        let same_session = session(task.pid()) == session(to.pid());
         if signal != Some(Signal::SIGCONT) || !same_session {
             return Err(Errno::EPERM);
         }
@@ -232,24 +245,7 @@ pub fn kill(task: &CurrentTask, pid: i32, signal: i32) -> SysResult<()> {
             None => Err(Errno::ESRCH.into()),
         };
     }
-    let targets = group_targets(task, pid);
-    if targets.is_empty() {
-        return Err(Errno::ESRCH.into());
-    }
-    let mut result = Err(Errno::EPERM);
-    for to in targets {
-        match send(task, &to, signal, Target::Process, &info) {
-            Ok(()) => result = Ok(()),
-            Err(Errno::EPERM) => {}
-            Err(errno) if result.is_err() => result = Err(errno),
-            Err(_) => {}
-        }
-    }
-    Ok(result?)
-}
-
-/// The processes that `kill` with `pid` of 0 or less means.
-fn group_targets(task: &CurrentTask, pid: i32) -> Vec<Arc<Task>> {
+    // The tree stays locked, so that no child that is being forked is missed.
     let tree = task.kernel().tree();
     let own_group = tree.process(task.pid()).map_or(0, |process| process.process_group);
     let meant = |number: i32, process: &Process| match pid {
@@ -257,10 +253,28 @@ fn group_targets(task: &CurrentTask, pid: i32) -> Vec<Arc<Task>> {
         -1 => number != task.pid() && number != crate::kernel::INIT,
         pid => pid.checked_neg() == Some(process.process_group),
     };
-    tree.processes()
-        .filter(|(number, process)| meant(*number, process))
-        .filter_map(|(_, process)| process.tasks.first().cloned())
-        .collect()
+    let (mut any, mut sent, mut last) = (false, false, Ok(()));
+    for (_, process) in tree.processes().filter(|(number, process)| meant(*number, process)) {
+        any = true;
+        let result = match process.tasks.first() {
+            Some(to) => send_in(&tree, task, to, signal, Target::Process, &info),
+            // It has ended but has not been waited for.
+            None => Ok(()),
+        };
+        if let (Ok(()), Some(signal)) = (result, signal) {
+            process.group.tell_forked(signal);
+        }
+        sent |= result.is_ok();
+        // Linux does not tell whoever signals everybody of those that he may not signal.
+        if pid != -1 || result != Err(Errno::EPERM) {
+            last = result;
+        }
+    }
+    match (any, sent && pid != -1) {
+        (false, _) => Err(Errno::ESRCH.into()),
+        (true, true) => Ok(()),
+        (true, false) => Ok(last?),
+    }
 }
 
 /// `tkill(2)`.

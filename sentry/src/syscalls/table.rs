@@ -391,7 +391,7 @@ syscalls! {
     io_uring_enter => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_register => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     pidfd_open => pidfd::pidfd_open, Partial("no PIDFD_THREAD");
-    clone3 => process::clone3, Partial("no set_tid, no new namespaces");
+    clone3 => process::clone3, Partial("no new namespaces");
     close_range => open::close_range, Full;
     openat2 => open::openat2, Partial("RESOLVE_CACHED is always EAGAIN");
     pidfd_getfd => pidfd::pidfd_getfd, Full;

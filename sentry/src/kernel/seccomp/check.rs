@@ -56,7 +56,6 @@ pub fn check(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> Option<Sy
         Action::KillThread | Action::KillProcess => {
             let status = WaitStatus::Signaled { signal: Signal::SIGSYS, core_dumped: false };
             task.group().begin_exit(status);
-            task.wake_group();
             Some(end(task, TaskEnd::Process(status)))
         }
     }

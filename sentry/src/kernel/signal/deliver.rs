@@ -56,7 +56,7 @@ impl CurrentTask {
         if let Some(restart) = interrupted {
             self.end_interrupted_call(restart, None);
         }
-        self.restore_saved_mask();
+        self.restore_mask();
     }
 
     fn next_signal_event(&self) -> Next {
@@ -85,12 +85,16 @@ impl CurrentTask {
         let action = self.actions().get(signal);
         match action.handler {
             SIG_IGN => Next::Again,
+            SIG_DFL if signals.harmless.has(signal) => Next::Again,
             SIG_DFL => match signal.default_action() {
                 DefaultAction::Ignore | DefaultAction::Continue => Next::Again,
-                DefaultAction::Stop => Next::MaybeStop(signal),
+                DefaultAction::Stop => {
+                    signals.stop_taken = true;
+                    Next::MaybeStop(signal)
+                }
                 DefaultAction::Terminate | DefaultAction::Core => {
-                    let core_dumped = false;
-                    let status = *signals.exit.get_or_insert(WaitStatus::Signaled { signal, core_dumped });
+                    let status = WaitStatus::Signaled { signal, core_dumped: false };
+                    signals.begin_exit(status);
                     Next::End(TaskEnd::Process(status))
                 }
             },
@@ -114,14 +118,14 @@ impl CurrentTask {
             self.force_signal(SigInfo::kernel(Signal::SIGSEGV));
             return;
         }
-        self.with_signals(|task| {
-            task.saved_mask = None;
-            let mut mask = task.mask.union(SigSet(action.mask));
-            if action.flags & SigActionFlags::SA_NODEFER.bits() == 0 {
-                mask.insert(signal);
-            }
-            task.mask = mask.difference(SigSet::UNBLOCKABLE);
-        });
+        let mut signals = self.group().signals();
+        let Some(task) = signals.tasks.get_mut(&self.tid()) else { return };
+        task.saved_mask = None;
+        let mut mask = task.mask.union(SigSet(action.mask));
+        if action.flags & SigActionFlags::SA_NODEFER.bits() == 0 {
+            mask.insert(signal);
+        }
+        signals.set_mask(self.tid(), mask);
     }
 
     /// Gives the interrupted call its result, or goes back to its instruction.
@@ -142,15 +146,6 @@ impl CurrentTask {
             registers.rax = bartizan_abi::Errno::EINTR.to_return_value();
         }
         self.set_registers(registers);
-    }
-
-    /// Comes back to the mask that `rt_sigsuspend` or `ppoll` replaced, if no handler's return will.
-    fn restore_saved_mask(&self) {
-        self.with_signals(|task| {
-            if let Some(mask) = task.saved_mask.take() {
-                task.mask = mask;
-            }
-        });
     }
 }
 

@@ -29,6 +29,9 @@ impl CurrentTask {
         action: &SigAction,
         old_mask: SigSet,
     ) -> Result<(), Errno> {
+        if action.flags & SigActionFlags::SA_RESTORER.bits() == 0 {
+            return Err(Errno::EFAULT);
+        }
         let registers = self.registers();
         let stack = self.with_signals(|task| task.stack);
         let switch = action.flags & SigActionFlags::SA_ONSTACK.bits() != 0
@@ -94,17 +97,14 @@ impl CurrentTask {
         let frame_at = registers.rsp.checked_sub(8).ok_or(Errno::EFAULT)?;
         let frame: RtSigFrame = self.read_value(UserPtr::new(UserAddr(frame_at)))?;
         let context = &frame.uc.uc_mcontext;
-        self.with_signals(|task| {
-            task.mask = SigSet(frame.uc.uc_sigmask).difference(SigSet::UNBLOCKABLE);
-            task.saved_mask = None;
-        });
+        self.with_signals(|task| task.saved_mask = None);
+        self.set_signal_mask(SigSet(frame.uc.uc_sigmask));
         restore_registers(&mut registers, context);
         let fpu = self.read_frame_fpu(context.fpstate)?;
         self.load_fpu(&fpu).map_err(|_| Errno::EFAULT)?;
         self.set_registers(registers);
         // A bad alternate stack in the frame is ignored, as Linux does.
         let _ignored = self.set_alternate_stack(&frame.uc.uc_stack, registers.rsp);
-        self.set_work();
         Ok(registers.rax)
     }
 
@@ -118,7 +118,10 @@ impl CurrentTask {
         let (software, _) =
             FpxSwBytes::read_from_prefix(&area[FPX_SW_BYTES_OFFSET..]).map_err(|_| Errno::EFAULT)?;
         let size = software.xstate_size as usize;
-        let extended = software.magic1 == FP_XSTATE_MAGIC1 && (XSTATE_MIN..=XSTATE_MAX).contains(&size);
+        let extended = software.magic1 == FP_XSTATE_MAGIC1
+            && (XSTATE_MIN..=XSTATE_MAX).contains(&size)
+            && self.read_value::<u32>(UserPtr::new(UserAddr(address).checked_add(size as u64)?))?
+                == FP_XSTATE_MAGIC2;
         area.resize(if extended { size } else { XSTATE_MIN }, 0);
         if extended {
             self.read_bytes(UserAddr(address), &mut area)?;

@@ -7,28 +7,39 @@ use crate::kernel::CurrentTask;
 impl CurrentTask {
     /// Replaces the mask of the task. What becomes deliverable is delivered before guest code runs.
     pub fn set_signal_mask(&self, mask: SigSet) {
-        self.with_signals(|task| task.mask = mask.difference(SigSet::UNBLOCKABLE));
-        self.set_work();
+        self.group().signals().set_mask(self.tid(), mask);
+        self.look_for_signals();
     }
 
     /// Replaces the mask until a signal has been delivered or the call returns (`sigsuspend`, `ppoll`, `pselect`, `epoll_pwait`).
     pub fn replace_mask_until_delivery(&self, mask: SigSet) {
-        self.with_signals(|task| {
-            task.saved_mask.get_or_insert(task.mask);
-            task.mask = mask.difference(SigSet::UNBLOCKABLE);
-        });
-        self.set_work();
+        {
+            let mut signals = self.group().signals();
+            if let Some(task) = signals.tasks.get_mut(&self.tid()) {
+                task.saved_mask.get_or_insert(task.mask);
+            }
+            signals.set_mask(self.tid(), mask);
+        }
+        self.look_for_signals();
     }
 
-    /// Comes back to the mask from before [`replace_mask_until_delivery`](Self::replace_mask_until_delivery), for a call that returns
-    /// without having been interrupted.
+    /// Comes back to the mask from before [`replace_mask_until_delivery`](Self::replace_mask_until_delivery), if no handler's return
+    /// will.
     pub fn restore_mask(&self) {
-        self.with_signals(|task| {
-            if let Some(mask) = task.saved_mask.take() {
-                task.mask = mask;
-            }
-        });
-        self.set_work();
+        {
+            let mut signals = self.group().signals();
+            let saved = signals.tasks.get_mut(&self.tid()).and_then(|task| task.saved_mask.take());
+            let Some(saved) = saved else { return };
+            signals.set_mask(self.tid(), saved);
+        }
+        self.look_for_signals();
+    }
+
+    /// Notes what has become deliverable.
+    fn look_for_signals(&self) {
+        if self.group().signals().has_work(self.tid()) {
+            self.note_work();
+        }
     }
 
     /// Takes a pending signal of `wanted`, blocked or not (`sigtimedwait`, `signalfd`).

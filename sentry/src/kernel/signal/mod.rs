@@ -41,6 +41,10 @@ pub struct GroupSignals {
     pub stop_told: bool,
     /// Whether the parent has to be told that the group goes on.
     pub tell_continued: bool,
+    /// Whether a task has taken a signal that stops, and no `SIGCONT` has come since (`JOBCTL_STOP_DEQUEUED`).
+    pub stop_taken: bool,
+    /// What only guests have sent to the first process of a sandbox, which is protected from it.
+    pub harmless: SigSet,
 }
 
 /// The signal state of one task.
@@ -58,6 +62,8 @@ pub struct TaskSignals {
     pub stopped: bool,
     /// Whether it has to end alone, because another task executes a program.
     pub die: bool,
+    /// While it forks: what was sent to its whole process group meanwhile, which the child gets as well.
+    pub forking: Option<SigSet>,
     /// Its alternate stack.
     pub stack: StackT,
     /// The task itself.
@@ -65,11 +71,46 @@ pub struct TaskSignals {
 }
 
 impl GroupSignals {
+    /// Replaces the mask of task `tid`. What the task could have taken for the group and now blocks is left to others.
+    pub fn set_mask(&mut self, tid: i32, mask: SigSet) {
+        let Some(task) = self.tasks.get_mut(&tid) else { return };
+        let mask = mask.difference(SigSet::UNBLOCKABLE);
+        let blocked = mask.difference(task.mask);
+        task.mask = mask;
+        self.hand_over(tid, blocked);
+    }
+
+    /// Makes other tasks than `tid` look at signals of `which` that are pending for the group (`retarget_shared_pending`).
+    pub fn hand_over(&self, tid: i32, which: SigSet) {
+        let pending = self.pending.set().intersection(which);
+        if pending.is_empty() {
+            return;
+        }
+        let takers = self
+            .tasks
+            .iter()
+            .filter(|(other, task)| **other != tid && !pending.difference(task.mask).is_empty());
+        for task in takers.filter_map(|(_, task)| task.owner.upgrade()) {
+            task.set_work();
+        }
+    }
+    /// Makes all tasks look at their signals.
+    pub fn wake_all(&self) {
+        for task in self.tasks.values().filter_map(|task| task.owner.upgrade()) {
+            task.set_work();
+        }
+    }
+
     /// The signals that task `tid` could take now.
     pub fn deliverable(&self, tid: i32) -> SigSet {
         self.tasks
             .get(&tid)
             .map_or(SigSet::EMPTY, |task| task.pending.set().union(self.pending.set()).difference(task.mask))
+    }
+
+    /// Whether task `tid` has to end.
+    pub fn has_to_end(&self, tid: i32) -> bool {
+        self.exit.is_some() || self.tasks.get(&tid).is_some_and(|task| task.die)
     }
 
     /// Whether task `tid` has something to do before it may run or sleep.

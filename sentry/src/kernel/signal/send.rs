@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bartizan_abi::process::{Capability, Resource, WaitStatus};
-use bartizan_abi::signal::{DefaultAction, SIG_DFL, SigCode, SigInfo, SigSet, Signal};
+use bartizan_abi::signal::{DefaultAction, SIG_DFL, SIG_IGN, SigAction, SigCode, SigInfo, SigSet, Signal};
 use bartizan_abi::{Errno, PollEvents};
 
 use super::GroupSignals;
@@ -44,8 +44,11 @@ impl Task {
         if self.drops(&signals, signal, target, sender) {
             return Ok(());
         }
+        if group.pid() == INIT {
+            signals.protect(signal, sender);
+        }
         let limit = group.limits().soft(Resource::RLIMIT_SIGPENDING);
-        let full = signals.pending.len() as u64 >= limit;
+        let full = signals.queued() as u64 >= limit;
         let queue = match target {
             Target::Process => &mut signals.pending,
             Target::Task => match signals.tasks.get_mut(&self.tid()) {
@@ -54,7 +57,7 @@ impl Task {
             },
         };
         if full && signal.is_realtime() {
-            if info.code() != SigCode::SI_USER && info.code().0 < 0 {
+            if info.code() != SigCode::SI_USER {
                 return Err(Errno::EAGAIN);
             }
             queue.push_bare(signal);
@@ -62,10 +65,7 @@ impl Task {
             queue.push(signal, info);
         }
         if signal == Signal::SIGKILL {
-            let core_dumped = false;
-            signals.exit.get_or_insert(WaitStatus::Signaled { signal, core_dumped });
-            // Not by the tree, whose lock the caller may hold.
-            self.wake_all_of(&signals);
+            signals.begin_exit(WaitStatus::Signaled { signal, core_dumped: false });
             return Ok(());
         }
         let chosen = match target {
@@ -94,13 +94,14 @@ impl Task {
             if signal == Signal::SIGCONT {
                 discard(signals, SigSet::STOP);
             }
+            signals.stop_taken = false;
             if signals.stop.take().is_some() {
                 signals.tell_continued = signal == Signal::SIGCONT && signals.stop_told;
                 signals.stop_told = false;
                 for task in signals.tasks.values_mut() {
                     task.stopped = false;
                 }
-                self.wake_all_of(signals);
+                signals.wake_all();
             }
         }
     }
@@ -141,10 +142,48 @@ fn choose(signals: &GroupSignals, preferred: i32, signal: Signal) -> Option<i32>
     }
 }
 
+impl GroupSignals {
+    /// Ends all tasks with `status`, unless they are ending already.
+    pub fn begin_exit(&mut self, status: WaitStatus) {
+        if self.exit.is_none() {
+            self.exit = Some(status);
+            self.wake_all();
+        }
+    }
+
+    /// How many signals are queued for the group and all its tasks, which `RLIMIT_SIGPENDING` bounds.
+    fn queued(&self) -> usize {
+        self.pending.len() + self.tasks.values().map(|task| task.pending.len()).sum::<usize>()
+    }
+
+    /// Notes who has sent a signal to the first process, so that one of a guest does nothing if it has no handler when it is taken.
+    fn protect(&mut self, signal: Signal, sender: Sender) {
+        match sender {
+            Sender::Guest if !signal.is_unstoppable() => self.harmless.insert(signal),
+            Sender::Guest | Sender::Kernel => self.harmless.remove(signal),
+        }
+    }
+}
+
 impl ThreadGroup {
-    /// Ends all tasks of the group with `status`, unless they are ending already. The caller wakes them.
+    /// Ends all tasks of the group with `status`, unless they are ending already.
     pub fn begin_exit(&self, status: WaitStatus) {
-        self.signals().exit.get_or_insert(status);
+        self.signals().begin_exit(status);
+    }
+
+    /// Has a child that a task of the group is forking get `signal` as well, which was sent to the whole process group.
+    pub fn tell_forked(&self, signal: Signal) {
+        for task in self.signals().tasks.values_mut() {
+            if let Some(set) = &mut task.forking {
+                // A stop undoes a continuation, and the other way round.
+                match signal {
+                    Signal::SIGCONT => *set = set.difference(SigSet::STOP),
+                    stop if SigSet::STOP.has(stop) => set.remove(Signal::SIGCONT),
+                    _ => {}
+                }
+                set.insert(signal);
+            }
+        }
     }
 }
 
@@ -166,14 +205,21 @@ impl CurrentTask {
                 let blocked = task.mask.has(signal);
                 task.mask.remove(signal);
                 let mut action = self.actions().get(signal);
-                if blocked || action.handler == bartizan_abi::signal::SIG_IGN {
+                if blocked || action.handler == SIG_IGN {
                     action.handler = SIG_DFL;
                     self.actions().set(signal, action);
                 }
                 task.pending.push(signal, info);
             }
+            signals.harmless.remove(signal);
         }
-        self.set_work();
+        self.note_work();
+    }
+
+    /// As [`force_signal`](Self::force_signal), whatever handler there is (`force_fatal_sig`).
+    pub fn force_fatal_signal(&self, signal: Signal) {
+        self.actions().set(signal, SigAction::default());
+        self.force_signal(SigInfo::kernel(signal));
     }
 }
 

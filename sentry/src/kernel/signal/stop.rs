@@ -7,6 +7,7 @@ use bartizan_abi::signal::{SigActionFlags, SigCode, SigInfo, Signal};
 
 use super::send::{Sender, Target};
 use crate::kernel::tree::TaskTree;
+use crate::kernel::usage::Mode;
 use crate::kernel::{CurrentTask, Task};
 
 impl CurrentTask {
@@ -22,12 +23,13 @@ impl CurrentTask {
             return;
         }
         let mut signals = self.group().signals();
-        if signals.exit.is_some() {
+        // A SIGCONT that came since the signal was taken undoes it.
+        if signals.exit.is_some() || !std::mem::take(&mut signals.stop_taken) {
             return;
         }
         signals.stop = Some(signal);
         signals.stop_told = false;
-        self.wake_all_of(&signals);
+        signals.wake_all();
     }
 
     /// Stands still until the process is continued or has to end; the last task to do so tells the parent.
@@ -48,6 +50,7 @@ impl CurrentTask {
             self.kernel().tell_parent(self.group().pid(), status);
         }
         self.set_sleeping(crate::kernel::TaskState::Stopped);
+        self.usage().enter(Mode::Idle);
         loop {
             {
                 let mut signals = self.group().signals();
@@ -60,6 +63,7 @@ impl CurrentTask {
             }
             self.parker().park(None);
         }
+        self.usage().enter(Mode::System);
         self.set_sleeping(crate::kernel::TaskState::Running);
     }
 

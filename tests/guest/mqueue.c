@@ -162,8 +162,9 @@ static void blocking(void)
     }
     sleep_ms(30);
     show(queue, "one waits");
-    say("%s", take(queue));
+    const char *taken = take(queue);
     reap(child);
+    say("%s", taken);
     say("%s", take(queue));
     say("%s", take(queue));
     MUST(mq_unlink("/block"));

@@ -36,6 +36,7 @@
 //! 11. **Nothing stays behind.** When the platform and all its address spaces and contexts are dropped, no process,
 //!     thread or descriptor of theirs is left.
 
+mod affinity;
 pub mod arch;
 pub mod memory;
 pub mod mock;

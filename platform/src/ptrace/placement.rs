@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::sys::{self, CpuSet, Tid};
+use super::sys::{self, Tid};
+use crate::affinity::{self, CpuSet};
 
 /// How often the keeper looks while CPUs are contended.
 const TICK: Duration = Duration::from_millis(10);
@@ -54,7 +55,7 @@ struct Keeper {
 impl Placement {
     /// Uses the CPUs that the calling thread may use.
     pub(super) fn new() -> Self {
-        let allowed = sys::affinity(0).map(|set| sys::members(&set)).unwrap_or_default();
+        let allowed = affinity::affinity(0).map(|set| affinity::members(&set)).unwrap_or_default();
         let cpus = allowed.into_iter().map(|number| Cpu { number, busy: AtomicUsize::new(0) }).collect();
         Self {
             cpus,
@@ -70,7 +71,7 @@ impl Placement {
         if self.cpus.len() < 2 {
             return Ok(());
         }
-        sys::set_affinity(tid, &sys::only(sys::current_cpu()))
+        affinity::set_affinity(tid, &affinity::only(affinity::current_cpu()))
     }
 
     fn idle(&self) -> Option<usize> {
@@ -157,9 +158,9 @@ struct Threads {
 impl Seat {
     /// Pins the calling thread to the CPU that it is on, until the seat is dropped.
     pub(super) fn new(placement: &Arc<Placement>) -> Arc<Self> {
-        let current = sys::current_cpu();
+        let current = affinity::current_cpu();
         let index = placement.cpus.iter().position(|cpu| cpu.number == current).unwrap_or(0);
-        let original = (placement.cpus.len() > 1).then(|| sys::affinity(0).ok()).flatten();
+        let original = (placement.cpus.len() > 1).then(|| affinity::affinity(0).ok()).flatten();
         let seat = Arc::new(Self {
             placement: Arc::clone(placement),
             state: AtomicUsize::new(index),
@@ -176,12 +177,12 @@ impl Seat {
     /// Pins both threads to the CPU of that index. Best effort: what is not pinned is only slower.
     fn pin(&self, index: usize) {
         let Some(cpu) = self.placement.cpus.get(index) else { return };
-        let set = sys::only(cpu.number);
+        let set = affinity::only(cpu.number);
         let threads = self.threads.lock();
         if let Some(tracee) = threads.tracee {
-            let _slower = sys::set_affinity(tracee, &set);
+            let _slower = affinity::set_affinity(tracee, &set);
         }
-        let _slower = sys::set_affinity(threads.task, &set);
+        let _slower = affinity::set_affinity(threads.task, &set);
     }
 
     /// Tells which tracee is in use; it is on the CPU of the task thread already.
@@ -240,7 +241,7 @@ impl Seat {
         seats.retain(|seat| !std::ptr::eq(seat.as_ptr(), self));
         drop(seats);
         if let Some(original) = &self.original {
-            let _stays_pinned = sys::set_affinity(0, original);
+            let _stays_pinned = affinity::set_affinity(0, original);
         }
     }
 }

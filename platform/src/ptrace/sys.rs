@@ -4,7 +4,7 @@
 //! `ptrace` reads or writes at most the value that is passed by reference here; whatever it does to the tracee happens in
 //! another address space.
 
-#![expect(unsafe_code, reason = "ptrace, wait4, tgkill and sched_setaffinity")]
+#![expect(unsafe_code, reason = "ptrace, wait4 and tgkill")]
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::io;
@@ -143,51 +143,6 @@ pub(super) fn send_signal(pid: Tid, tid: Tid, signal: c_int) -> io::Result<()> {
 pub(super) fn kill(pid: Tid) -> io::Result<()> {
     // SAFETY: no memory is involved.
     if unsafe { libc::kill(pid, libc::SIGKILL) } == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// A set of processors.
-pub(super) type CpuSet = libc::cpu_set_t;
-
-/// The set of `cpu` alone.
-pub(super) fn only(cpu: usize) -> CpuSet {
-    let set = MaybeUninit::<CpuSet>::zeroed();
-    // SAFETY: all zeroes is the empty set.
-    let mut set = unsafe { set.assume_init() };
-    // SAFETY: CPU_SET checks the bound by itself.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    set
-}
-
-/// The members of `set`.
-pub(super) fn members(set: &CpuSet) -> Vec<usize> {
-    let most = 8 * size_of::<CpuSet>();
-    // SAFETY: `cpu` is below the number of bits of the set.
-    (0..most).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, set) }).collect()
-}
-
-/// Where `tid` (zero: the calling thread) may run.
-pub(super) fn affinity(tid: Tid) -> io::Result<CpuSet> {
-    let mut set = MaybeUninit::<CpuSet>::zeroed();
-    // SAFETY: writes at most the size given.
-    let result = unsafe { libc::sched_getaffinity(tid, size_of::<CpuSet>(), set.as_mut_ptr()) };
-    if result == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: zeroed, and filled in by the kernel.
-    Ok(unsafe { set.assume_init() })
-}
-
-/// Lets `tid` (zero: the calling thread) run on `set` only.
-pub(super) fn set_affinity(tid: Tid, set: &CpuSet) -> io::Result<()> {
-    // SAFETY: reads the set.
-    let result = unsafe { libc::sched_setaffinity(tid, size_of::<CpuSet>(), set) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The processor that the calling thread is on.
-pub(super) fn current_cpu() -> usize {
-    // SAFETY: no memory is involved.
-    usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
 /// The id of the calling thread.

@@ -7,6 +7,7 @@ use super::frame::{self, Frame, GENERAL_PROTECTION, NOT_IMPLEMENTED, X86_64};
 use super::notify::{Listener, Notification, Sent};
 use super::stub::Addresses;
 use super::stub_process::StubProcess;
+use crate::affinity;
 use crate::arch::FpuState;
 use crate::{Exit, PlatformError, Registers};
 
@@ -120,14 +121,33 @@ impl GuestThread {
 
     /// Brings the thread into its signal handler, where all of its state can be reached.
     fn stop(&mut self) -> Result<(u64, Frame), PlatformError> {
-        while let State::InCall(call) = self.state {
-            super::kick(self.ids());
-            self.follow(&call)?;
+        if matches!(self.state, State::InCall(_)) {
+            self.fetch_handler()?;
         }
         match self.state {
             State::InHandler { id, frame: Some(frame) } => Ok((id, frame)),
             _ => Err(self.tampered()),
         }
+    }
+
+    /// Kicks a thread that stands in a call into its handler. It sleeps, and a signal would wake it on another processor if one is idle, which takes
+    /// far longer than the rest: so it is kept here meanwhile.
+    fn fetch_handler(&mut self) -> Result<(), PlatformError> {
+        let cpus = self.process.cpus().copied();
+        // Best effort: a thread that runs elsewhere is only slower.
+        let kept = cpus.is_some()
+            && affinity::set_affinity(self.tid, &affinity::only(affinity::current_cpu())).is_ok();
+        let mut result = Ok(());
+        while let State::InCall(call) = self.state
+            && result.is_ok()
+        {
+            super::kick(self.ids());
+            result = self.follow(&call);
+        }
+        if let Some(cpus) = cpus.filter(|_| kept) {
+            let _gone = affinity::set_affinity(self.tid, &cpus);
+        }
+        result
     }
 
     /// Sees where a signal took the thread from `call`: into its handler, or, one that is ignored, back into the call.

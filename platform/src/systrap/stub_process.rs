@@ -14,6 +14,7 @@ use super::layout::{AREA_COUNT, area, orders};
 use super::notify::Listener;
 use super::seed::{self, Seed};
 use crate::PlatformError;
+use crate::affinity::{self, CpuSet};
 
 /// How long a stub may take for what takes microseconds: only a stub that was killed takes this long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub struct StubProcess {
     done_event: OwnedFd,
     /// Whether it was ended and waited for, so that its number may be another's.
     ended: AtomicBool,
+    /// Where its threads may run, if that is more than one processor.
+    cpus: Option<CpuSet>,
     /// Whether it is known to have ended.
     dead: AtomicBool,
 }
@@ -49,7 +52,8 @@ impl StubProcess {
             seed.fork(memory.descriptor().as_raw_fd(), order_event.as_raw_fd(), done_event.as_raw_fd())?;
         let end = seed::pidfd(pid).inspect_err(|_| seed::kill_and_reap(pid))?;
         let (ended, dead) = (AtomicBool::new(false), AtomicBool::new(false));
-        let process = Self { pid, end, memory, order_event, done_event, ended, dead };
+        let cpus = affinity::affinity(pid).ok().filter(|cpus| affinity::members(cpus).len() > 1);
+        let process = Self { cpus, pid, end, memory, order_event, done_event, ended, dead };
         process.wait_done()?;
         let mapper = process.start_mapper()?;
         Ok((process, mapper))
@@ -58,6 +62,11 @@ impl StubProcess {
     /// The process id.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Where its threads may run, if that is more than one processor.
+    pub fn cpus(&self) -> Option<&CpuSet> {
+        self.cpus.as_ref()
     }
 
     /// What it shares with the sentry.

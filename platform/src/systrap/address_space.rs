@@ -3,14 +3,13 @@
 //! Locks, in this order: `mapper`, then `queue` or `retired`; `threads` on its own.
 
 use std::any::Any;
-use std::io;
 use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guest_thread::GuestThread;
-use super::layout::{AREA_COUNT, BASE, LOWEST, orders};
+use super::layout::{BASE, LOWEST, MAPPER_AREA, orders};
 use super::mapper::{Mapper, MapperError};
 use super::pool::{Pool, Stub, lock};
 use super::stub;
@@ -49,17 +48,17 @@ impl std::fmt::Debug for Retired {
     }
 }
 
-/// Threads that nobody uses, and the areas of those that were never made.
+/// Threads that nobody uses, and how many there are in all.
 #[derive(Debug, Default)]
 pub struct Threads {
     idle: Vec<GuestThread>,
-    next_area: u64,
+    made: u64,
 }
 
 impl Threads {
     /// Whether nobody uses any.
     fn all_idle(&self) -> bool {
-        self.idle.len() as u64 == self.next_area
+        self.idle.len() as u64 == self.made
     }
 }
 
@@ -89,16 +88,13 @@ impl SystrapAddressSpace {
             return Ok(thread);
         }
         let exhausted = |source| PlatformError::Exhausted { what: "a thread for guest code", source };
-        // The last area is the mapper's.
-        if threads.next_area >= AREA_COUNT - 1 {
-            return Err(exhausted(io::Error::from_raw_os_error(libc::EAGAIN)));
-        }
-        let thread = GuestThread::start(&self.process, stub::addresses(), threads.next_area);
+        let area = MAPPER_AREA + 1 + threads.made;
+        let thread = GuestThread::start(&self.process, stub::addresses(), area);
         let thread = thread.map_err(|source| match self.process.is_dead() {
             true => self.process.died(source),
             false => exhausted(source),
         })?;
-        threads.next_area += 1;
+        threads.made += 1;
         Ok(thread)
     }
 

@@ -9,14 +9,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::layout::{self, AREA_COUNT, AREA_SIZE, AREAS, CONTROL_SIZE, PAGE};
+use super::layout::{AREA_COUNT, AREA_SIZE, AREAS, CONTROL_SIZE, PAGE};
 
 /// The file of orders and areas of one stub process, mapped into the sentry.
 #[derive(Debug)]
 pub struct ControlMemory {
     file: OwnedFd,
     start: *mut u8,
+    /// Bytes in the file, which only grows.
+    size: AtomicU64,
 }
 
 // SAFETY: the mapping belongs to this value until it is dropped, and all access to it is by volatile words, which any thread may make.
@@ -25,7 +28,7 @@ unsafe impl Send for ControlMemory {}
 unsafe impl Sync for ControlMemory {}
 
 impl ControlMemory {
-    /// A new file, all zeros.
+    /// A new file with room for the orders, all zeros. Areas can be used after [`grow`](Self::grow).
     pub fn new() -> io::Result<Self> {
         // SAFETY: the name is a constant C string.
         let file = unsafe { libc::memfd_create(c"bartizan-stub".as_ptr(), libc::MFD_CLOEXEC) };
@@ -34,10 +37,7 @@ impl ControlMemory {
         }
         // SAFETY: the call above returned a new descriptor.
         let file = unsafe { OwnedFd::from_raw_fd(file) };
-        // SAFETY: ftruncate takes integers.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), CONTROL_SIZE as libc::off_t) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        resize(&file, PAGE)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe {
             libc::mmap(
@@ -55,7 +55,17 @@ impl ControlMemory {
         // SAFETY: the range is the mapping made above. The advice keeps it out of children of the host; that it may
         // fail is harmless.
         unsafe { libc::madvise(start, CONTROL_SIZE as usize, libc::MADV_DONTFORK) };
-        Ok(Self { file, start: start.cast() })
+        Ok(Self { file, start: start.cast(), size: AtomicU64::new(PAGE) })
+    }
+
+    /// Makes room for `areas` areas. Guests can use no more memory of the file than it has.
+    pub fn grow(&self, areas: u64) -> io::Result<()> {
+        if areas > AREA_COUNT {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        resize(&self.file, PAGE + areas * AREA_SIZE)?;
+        self.size.fetch_max(PAGE + areas * AREA_SIZE, Ordering::AcqRel);
+        Ok(())
     }
 
     /// The file.
@@ -78,18 +88,18 @@ impl ControlMemory {
 
     /// Reads the word at `address`, an address in the stub, if that is in area `index`.
     pub fn read_area(&self, index: u64, address: u64) -> Option<u64> {
-        Some(self.read(offset_in_area(index, address, 8)?))
+        Some(self.read(self.offset_in_area(index, address, 8)?))
     }
 
     /// Writes the word at `address`, an address in the stub, if that is in area `index`.
     pub fn write_area(&self, index: u64, address: u64, value: u64) -> Option<()> {
-        self.write(offset_in_area(index, address, 8)?, value);
+        self.write(self.offset_in_area(index, address, 8)?, value);
         Some(())
     }
 
     /// Copies `buffer.len()` bytes (a multiple of eight) from `address` in area `index`.
     pub fn copy_from_area(&self, index: u64, address: u64, buffer: &mut [u8]) -> Option<()> {
-        let offset = offset_in_area(index, address, buffer.len() as u64)?;
+        let offset = self.offset_in_area(index, address, buffer.len() as u64)?;
         for (at, word) in (offset..).step_by(8).zip(buffer.chunks_exact_mut(8)) {
             word.copy_from_slice(&self.read(at).to_ne_bytes());
         }
@@ -98,15 +108,26 @@ impl ControlMemory {
 
     /// Copies `buffer` (a multiple of eight bytes) to `address` in area `index`.
     pub fn copy_to_area(&self, index: u64, address: u64, buffer: &[u8]) -> Option<()> {
-        let offset = offset_in_area(index, address, buffer.len() as u64)?;
+        let offset = self.offset_in_area(index, address, buffer.len() as u64)?;
         for (at, word) in (offset..).step_by(8).zip(buffer.chunks_exact(8)) {
             self.write(at, word.try_into().map_or(0, u64::from_ne_bytes));
         }
         Some(())
     }
 
+    /// The offset in the file of `length` bytes at `address`, if they are aligned and all in area `index`, for which there is room.
+    fn offset_in_area(&self, index: u64, address: u64, length: u64) -> Option<u64> {
+        let within = address.checked_sub(area_address(index))?;
+        let fits = within.checked_add(length)? <= AREA_SIZE && address.is_multiple_of(8);
+        let offset = PAGE + index * AREA_SIZE + within;
+        (index < AREA_COUNT && fits && offset + length <= self.size.load(Ordering::Acquire)).then_some(offset)
+    }
+
     fn read(&self, offset: u64) -> u64 {
-        assert!(offset + 8 <= CONTROL_SIZE && offset.is_multiple_of(8), "callers check offsets");
+        assert!(
+            offset + 8 <= self.size.load(Ordering::Acquire) && offset.is_multiple_of(8),
+            "callers check offsets"
+        );
         // SAFETY: the offset is inside the mapping.
         let word = unsafe { self.start.add(offset as usize) }.cast::<u64>();
         // SAFETY: the word is mapped, aligned, and valid whatever its bits; volatile since others change it.
@@ -114,7 +135,10 @@ impl ControlMemory {
     }
 
     fn write(&self, offset: u64, value: u64) {
-        assert!(offset + 8 <= CONTROL_SIZE && offset.is_multiple_of(8), "callers check offsets");
+        assert!(
+            offset + 8 <= self.size.load(Ordering::Acquire) && offset.is_multiple_of(8),
+            "callers check offsets"
+        );
         // SAFETY: the offset is inside the mapping.
         let word = unsafe { self.start.add(offset as usize) }.cast::<u64>();
         // SAFETY: the word is mapped and aligned, and nobody holds a reference to it.
@@ -129,17 +153,17 @@ impl Drop for ControlMemory {
     }
 }
 
+fn resize(file: &OwnedFd, size: u64) -> io::Result<()> {
+    // SAFETY: ftruncate takes integers.
+    if unsafe { libc::ftruncate(file.as_raw_fd(), size as libc::off_t) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// The address of area `index` in the stub.
 pub fn area_address(index: u64) -> u64 {
     AREAS + index * AREA_SIZE
-}
-
-/// The offset in the file of `length` bytes at `address`, if they are aligned and all in area `index`.
-fn offset_in_area(index: u64, address: u64, length: u64) -> Option<u64> {
-    let start = area_address(index);
-    let within = address.checked_sub(start)?;
-    let fits = index < AREA_COUNT && within.checked_add(length)? <= AREA_SIZE && address.is_multiple_of(8);
-    fits.then(|| layout::PAGE + index * AREA_SIZE + within)
 }
 
 #[cfg(test)]
@@ -149,6 +173,7 @@ mod tests {
     #[test]
     fn words_outside_of_their_area_are_refused() {
         let memory = ControlMemory::new().expect("a memfd can be made");
+        memory.grow(4).expect("a memfd can grow");
         let area = area_address(3);
         assert_eq!(memory.write_area(3, area + 8, 42), Some(()));
         assert_eq!(memory.read_area(3, area + 8), Some(42));

@@ -29,7 +29,9 @@ pub const SCRATCH: u64 = BASE + 2 * PAGE;
 pub const AREAS: u64 = BASE + 0x10_0000;
 /// Bytes in an area; areas are aligned to their size. The signal frame with all of AMX fits four times.
 pub const AREA_SIZE: u64 = 0x1_0000;
-/// How many areas, and so guest threads, there are in an address space.
+/// The area of the mapper, which it uses only before any guest code runs.
+pub const MAPPER_AREA: u64 = 0;
+/// How many areas, and so threads, there are in an address space at most.
 pub const AREA_COUNT: u64 = 4096;
 /// Bytes in the file that backs orders (its first page) and areas.
 pub const CONTROL_SIZE: u64 = PAGE + AREA_COUNT * AREA_SIZE;

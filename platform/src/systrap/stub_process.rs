@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::control::{ControlMemory, area_address};
 use super::frame::signal_stack;
-use super::layout::{AREA_COUNT, area, orders};
+use super::layout::{MAPPER_AREA, area, orders};
 use super::notify::Listener;
 use super::seed::{self, Seed};
 use crate::PlatformError;
@@ -74,8 +74,9 @@ impl StubProcess {
         &self.memory
     }
 
-    /// Starts a thread for guest code, with area `index`; callers take turns.
+    /// Starts a thread for guest code, with area `index`, the next one; callers take turns.
     pub fn start_guest(&self, index: u64) -> io::Result<(i32, Listener)> {
+        self.memory.grow(index + 1)?;
         let stack = area_address(index) + area::STACK;
         for (at, word) in (stack..).step_by(8).zip(signal_stack(index)) {
             self.memory.write_area(index, at, word);
@@ -85,9 +86,10 @@ impl StubProcess {
         Ok((tid, listener))
     }
 
-    /// Starts the mapper. It uses the last area, and tells the number of its listener there: no guest code has run yet.
+    /// Starts the mapper. It uses the first area, and tells the number of its listener there: no guest code has run yet.
     fn start_mapper(&self) -> io::Result<Listener> {
-        let index = AREA_COUNT - 1;
+        let index = MAPPER_AREA;
+        self.memory.grow(index + 1)?;
         let word = area_address(index) + area::LISTENER;
         self.memory.write_area(index, word, 0);
         self.spawn(Spawn::Mapper, index)?;

@@ -32,7 +32,8 @@
 //!    returns (with [`Exit::Interrupted`] if nothing else happened); several interrupts may be folded into one.
 //! 9. **FPU state belongs to the context**, survives every switch, and is read and replaced with
 //!    [`Context::save_fpu`] and [`Context::load_fpu`].
-//! 10. **The end of a stub is an error**, [`PlatformError::Died`], never a hang and never a panic.
+//! 10. **The end of a stub is an error**, never a hang and never a panic: [`PlatformError::GuestBroke`] if the guest that runs there has
+//!     brought it about, which concerns nobody else, [`PlatformError::Died`] if not.
 //! 11. **Nothing stays behind.** When the platform and all its address spaces and contexts are dropped, no process,
 //!     thread or descriptor of theirs is left.
 
@@ -155,7 +156,8 @@ pub trait Context: Debug + Any {
     /// Runs guest code in `space` with `registers` until something happens.
     ///
     /// # Errors
-    /// [`PlatformError::Died`] when the stub was killed from outside; the sandbox cannot go on.
+    /// [`PlatformError::Died`] when the stub was killed from outside; the sandbox cannot go on. [`PlatformError::GuestBroke`] when the guest
+    /// ended it; what runs in `space` cannot go on.
     fn switch(
         &mut self,
         space: &Arc<dyn AddressSpace>,
@@ -250,6 +252,12 @@ pub enum PlatformError {
     /// A process that ran guest code was killed from outside.
     #[error("the process that runs guest code died: {what}")]
     Died {
+        /// Which one and how.
+        what: String,
+    },
+    /// A guest destroyed what runs it: its own process cannot go on (`SIGKILL`), the sandbox can.
+    #[error("the guest destroyed the process that ran it: {what}")]
+    GuestBroke {
         /// Which one and how.
         what: String,
     },

@@ -142,7 +142,7 @@ impl Context for SystrapContext {
         systrap.enter();
         let exit = systrap.apply().and_then(|()| self.run_to_exit(registers));
         systrap.leave();
-        if matches!(exit, Err(PlatformError::Died { .. })) {
+        if matches!(exit, Err(PlatformError::Died { .. } | PlatformError::GuestBroke { .. })) {
             self.forget_thread();
         }
         exit

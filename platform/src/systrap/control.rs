@@ -58,13 +58,16 @@ impl ControlMemory {
         Ok(Self { file, start: start.cast(), size: AtomicU64::new(PAGE) })
     }
 
-    /// Makes room for `areas` areas. Guests can use no more memory of the file than it has.
+    /// Makes room for `areas` areas; callers take turns. Guests can use no more memory of the file than it has.
     pub fn grow(&self, areas: u64) -> io::Result<()> {
         if areas > AREA_COUNT {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
-        resize(&self.file, PAGE + areas * AREA_SIZE)?;
-        self.size.fetch_max(PAGE + areas * AREA_SIZE, Ordering::AcqRel);
+        let size = PAGE + areas * AREA_SIZE;
+        if size > self.size.load(Ordering::Acquire) {
+            resize(&self.file, size)?;
+            self.size.store(size, Ordering::Release);
+        }
         Ok(())
     }
 

@@ -201,7 +201,7 @@ impl GuestThread {
 
     /// The guest did to the stub's memory what leaves the thread without registers: as good as killed.
     fn tampered(&self) -> PlatformError {
-        self.process.died(format_args!("the guest destroyed the frame of thread {}", self.tid))
+        self.process.broken(format_args!("the guest destroyed the frame of thread {}", self.tid))
     }
 }
 

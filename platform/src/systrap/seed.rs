@@ -182,6 +182,9 @@ fn seed_main(code: RawFd, orders: RawFd, reports: RawFd) -> ! {
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     // SAFETY: a session of its own keeps the terminal's signals away.
     unsafe { libc::syscall(libc::SYS_setsid) };
+    let no_core = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+    // SAFETY: a live rlimit. Neither a file nor a pipe gets a core of a guest that breaks its stub: for pipes 1 is the number that says so.
+    unsafe { libc::syscall(libc::SYS_setrlimit, libc::RLIMIT_CORE, &raw const no_core) };
     let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
     for signal in 1..=64 {
         // SAFETY: the kernel's `struct sigaction` is four words. Nothing that is sent from outside ends a stub, but what nobody can ignore.
@@ -311,6 +314,23 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the call above returned a new descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) })
+}
+
+/// The signal that ended the child whose pidfd is `end`, if it ends within `milliseconds`. The child stays to be waited for.
+pub fn ending_signal(end: &OwnedFd, milliseconds: i32) -> Option<i32> {
+    let mut poll = libc::pollfd { fd: end.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd.
+    unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
+    let info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: all zeroes is a siginfo.
+    let mut info = unsafe { info.assume_init() };
+    let descriptor = libc::id_t::try_from(end.as_raw_fd()).ok()?;
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the result goes to a live siginfo.
+    let result = unsafe { libc::waitid(libc::P_PIDFD, descriptor, &raw mut info, options) };
+    let by_signal = result == 0 && matches!(info.si_code, libc::CLD_KILLED | libc::CLD_DUMPED);
+    // SAFETY: the kernel has filled in the status of a child, or left zeroes.
+    by_signal.then(|| unsafe { info.si_status() })
 }
 
 /// Whether the process whose pidfd is `end` has ended.

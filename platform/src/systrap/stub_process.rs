@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,20 @@ pub struct StubProcess {
     ended: AtomicBool,
     /// Where its threads may run, if that is more than one processor.
     cpus: Option<CpuSet>,
-    /// Whether it is known to have ended.
-    dead: AtomicBool,
+    /// Why it cannot be used any more.
+    end_cause: OnceLock<Cause>,
+}
+
+/// How long a process may take to end whose threads are gone.
+const END_PATIENCE_MILLISECONDS: i32 = 1000;
+
+/// Who has ended a stub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Its own guest.
+    Guest,
+    /// Somebody else.
+    Outside,
 }
 
 /// What the leader is asked to make.
@@ -51,9 +64,9 @@ impl StubProcess {
         let pid =
             seed.fork(memory.descriptor().as_raw_fd(), order_event.as_raw_fd(), done_event.as_raw_fd())?;
         let end = seed::pidfd(pid).inspect_err(|_| seed::kill_and_reap(pid))?;
-        let (ended, dead) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (ended, end_cause) = (AtomicBool::new(false), OnceLock::new());
         let cpus = affinity::affinity(pid).ok().filter(|cpus| affinity::members(cpus).len() > 1);
-        let process = Self { cpus, pid, end, memory, order_event, done_event, ended, dead };
+        let process = Self { cpus, pid, end, memory, order_event, done_event, ended, end_cause };
         process.wait_done()?;
         let mapper = process.start_mapper()?;
         Ok((process, mapper))
@@ -135,15 +148,44 @@ impl StubProcess {
 impl StubProcess {
     /// Whether the process has ended, or is about to.
     pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire) || seed::has_ended(&self.end)
+        self.end_cause.get().is_some() || seed::has_ended(&self.end)
     }
 
-    /// The error for a process that ended because of `cause`, or that cannot be used any more: it is made to end.
-    pub fn died(&self, cause: impl Display) -> PlatformError {
-        if !self.dead.swap(true, Ordering::AcqRel) && !self.ended.load(Ordering::Acquire) {
+    /// The error for a process that does not answer any more, which `symptom` shows: it is made to end, if it has not.
+    pub fn died(&self, symptom: impl Display) -> PlatformError {
+        let cause = *self.end_cause.get_or_init(|| {
+            let cause = match seed::ending_signal(&self.end, END_PATIENCE_MILLISECONDS) {
+                // All others are ignored: only the thread itself can have caused it.
+                Some(signal) if signal != libc::SIGKILL => Cause::Guest,
+                _ => Cause::Outside,
+            };
+            self.kill();
+            cause
+        });
+        self.error(cause, &symptom)
+    }
+
+    /// The error for a process whose guest did `what` to it, after which it cannot be used any more: it is made to end.
+    pub fn broken(&self, what: impl Display) -> PlatformError {
+        let cause = *self.end_cause.get_or_init(|| {
+            self.kill();
+            Cause::Guest
+        });
+        self.error(cause, &what)
+    }
+
+    fn kill(&self) {
+        if !self.ended.load(Ordering::Acquire) {
             seed::kill(self.pid);
         }
-        PlatformError::Died { what: format!("stub {}: {cause}", self.pid) }
+    }
+
+    fn error(&self, cause: Cause, what: &dyn Display) -> PlatformError {
+        let what = format!("stub {}: {what}", self.pid);
+        match cause {
+            Cause::Guest => PlatformError::GuestBroke { what },
+            Cause::Outside => PlatformError::Died { what },
+        }
     }
 
     /// Ends the process and waits for its end; for one that cannot be used again while others still refer to it.

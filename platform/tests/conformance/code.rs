@@ -85,4 +85,7 @@ guest_code! {
         "vpextrq rcx, xmm6, 1", "add rbx, rcx", "syscall";
     /// Overwrites its own first byte.
     self_write = "mov byte ptr [rip - 7], 0xc6", "syscall";
+    /// Writes numbers that look random, from rsi, to places in the memory from rdi that look random too; rdx is its length less one word, a mask.
+    scribble = "2: mov rax, rsi", "shl rax, 13", "xor rsi, rax", "mov rax, rsi", "shr rax, 7", "xor rsi, rax", "mov rax, rsi",
+        "shl rax, 17", "xor rsi, rax", "mov rcx, rsi", "shr rcx, 20", "and rcx, rdx", "mov [rdi + rcx], rsi", "pause", "jmp 2b";
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use bartizan_platform::memory::PAGE_SIZE;
-use bartizan_platform::{Access, Context, PlatformError, Registers};
+use bartizan_platform::{Access, Context, Exit, PlatformError, Registers};
 
 use crate::code;
 use crate::environment::{Environment, READ_WRITE, Space, run_to_call, start_at};
@@ -189,5 +189,154 @@ pub fn random_registers_are_survived(environment: &Environment) {
             }
         }
     });
+    check_health(environment, &space, &mut *context);
+}
+
+/// The addresses behind the guest's that a program can have: some platforms have pages of their own there.
+fn foreign_pages(environment: &Environment) -> impl Iterator<Item = u64> {
+    const END: u64 = 0x7fff_ffff_f000;
+    (environment.platform.user_addresses().end..END).step_by(PAGE_SIZE as usize)
+}
+
+/// Of the pages that belong to the platform, those that guest code can do `code` to.
+fn reachable(environment: &Environment, program: fn() -> &'static [u8]) -> Vec<u64> {
+    // Only the first megabytes: what comes behind is more of the same.
+    const MOST: usize = 1024;
+    let mut space = environment.space();
+    let mut context = environment.context();
+    let mut registers = space.program(program());
+    let mut found = Vec::new();
+    for address in foreign_pages(environment).take(MOST) {
+        let mut registers_here = Registers { rdi: address, ..registers };
+        match context.switch(&space.space, &mut registers_here) {
+            Ok(Exit::Syscall) => found.push(address),
+            Ok(_) => {}
+            Err(error) => {
+                assert_broken(&error);
+                space = environment.space();
+                registers = space.program(program());
+            }
+        }
+    }
+    found
+}
+
+/// A guest may end the process that it lives in, and nothing else.
+#[track_caller]
+fn assert_broken(error: &PlatformError) {
+    assert!(matches!(error, PlatformError::GuestBroke { .. }), "{error}");
+}
+
+pub fn jumps_into_the_platforms_pages_are_survived(environment: &Environment) {
+    const ROUNDS_A_BYTE: usize = 3;
+    let mut random = Random(0x0123_4567_89ab_cdef);
+    let mut space = environment.space();
+    let mut context = environment.context();
+    for page in reachable(environment, code::load).into_iter().take(2) {
+        for address in page..page + PAGE_SIZE {
+            for round in 0..ROUNDS_A_BYTE {
+                let mut word = || match round {
+                    0 => page | (random.next() & 0xf_ffff),
+                    1 => random.next() & 0x1ff,
+                    _ => random.next(),
+                };
+                let mut registers = Registers {
+                    rax: if round == 1 { libc::SYS_rt_sigreturn as u64 } else { word() },
+                    rbx: word(),
+                    rcx: word(),
+                    rdx: word(),
+                    rsi: word(),
+                    rdi: word(),
+                    rbp: word(),
+                    rsp: word(),
+                    r12: word(),
+                    r13: word(),
+                    r14: word(),
+                    r15: word(),
+                    ..start_at(address)
+                };
+                for _ in 0..2 {
+                    let mut result = Ok(Exit::Interrupted);
+                    if address % 64 == 0 {
+                        with_interrupt_soon(&mut *context, |context| {
+                            result = context.switch(&space.space, &mut registers);
+                        });
+                    } else {
+                        result = context.switch(&space.space, &mut registers);
+                    }
+                    if let Err(error) = result {
+                        assert_broken(&error);
+                        context.leave(&space.space);
+                        space = environment.space();
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    let space = environment.space();
+    check_health(environment, &space, &mut *context);
+}
+
+pub fn writes_to_the_platforms_pages_are_survived(environment: &Environment) {
+    const ROUNDS: usize = 60;
+    let writable = reachable(environment, code::store);
+    let Some(first) = writable.first().copied() else { return };
+    // The areas of threads lie together; what is between is not mapped, which the guest survives too.
+    let length = (writable.last().unwrap() + PAGE_SIZE - first).next_power_of_two();
+    let mut random = Random(0x0fed_cba9_8765_4321);
+    for _ in 0..ROUNDS {
+        let space = environment.space();
+        let (seed, target) = (random.next() | 1, writable[random.next() as usize % writable.len()]);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let mut context = environment.context();
+            let attacker = context.interrupter();
+            let (space, stop) = (&space, &done);
+            let victim = scope.spawn(move || {
+                let mut context = environment.context();
+                let mut registers = space.program(code::system_calls());
+                for round in 0..300 {
+                    // Answers, loaded registers and fetched registers by turns.
+                    registers.rbx = round / 2;
+                    registers.rax = if round % 3 == 0 { 60 } else { 39 };
+                    let result = context.switch(&space.space, &mut registers).and_then(|exit| {
+                        if exit == Exit::Syscall {
+                            context.complete_registers(&mut registers)
+                        } else {
+                            Ok(())
+                        }
+                    });
+                    if let Err(error) = result.and_then(|()| context.save_fpu().map(drop)) {
+                        assert_broken(&error);
+                        break;
+                    }
+                    registers = Registers { rip: registers.rip, ..registers };
+                }
+                stop.store(true, Ordering::SeqCst);
+                attacker.interrupt();
+            });
+            let wide = seed & 2 == 0;
+            let (rdi, rdx) = if wide { (first, (length - 1) & !7) } else { (target, PAGE_SIZE - 8) };
+            let mut registers = Registers { rdi, rdx, rsi: seed, ..space.program(code::scribble()) };
+            while !done.load(Ordering::SeqCst) {
+                match context.switch(&space.space, &mut registers) {
+                    // Behind the store, so that it goes on.
+                    Ok(Exit::Fault(_)) => {
+                        registers =
+                            Registers { rdi, rdx, rsi: random.next() | 1, ..space.program(code::scribble()) }
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        assert_broken(&error);
+                        break;
+                    }
+                }
+            }
+            victim.join().unwrap();
+        });
+    }
+    let space = environment.space();
+    let mut context = environment.context();
     check_health(environment, &space, &mut *context);
 }

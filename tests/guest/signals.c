@@ -1,5 +1,6 @@
 /* Signals: handlers, masks, flags, alternate stacks, restart, queues, faults, floating point state. */
 #include "check.h"
+#include <sys/time.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 
@@ -566,7 +567,35 @@ static void busy_loops_are_interrupted(void)
     say("child: %s", reap(child));
 }
 
+/* Two signals at once, again and again, one of them at any instruction: everything is as before afterwards. */
+static void storm(void)
+{
+    handle(SIGALRM, count, 0);
+    handle(SIGUSR1, count, 0);
+    long wrong = 0, self = getpid();
+    unsigned seed = 1;
+    for (int i = 0; i < 3000; i++) {
+        struct itimerval soon = { .it_value = { 0, 1 + rand_r(&seed) % 10 } };
+        MUST(setitimer(ITIMER_REAL, &soon, NULL));
+        register long r12 __asm__("r12") = i, r13 __asm__("r13") = -i, r14 __asm__("r14") = ~i;
+        double number = i * 1.5;
+        long result;
+        __asm__ volatile("syscall"
+                         : "=a"(result), "+r"(r12), "+r"(r13), "+r"(r14), "+x"(number)
+                         : "a"(SYS_kill), "D"(self), "S"(SIGUSR1)
+                         : "rcx", "r11", "memory");
+        wrong += result != 0 || r12 != i || r13 != -i || r14 != ~i || number != i * 1.5;
+        __asm__ volatile("syscall"
+                         : "=a"(result), "+r"(r12), "+r"(r13), "+r"(r14), "+x"(number)
+                         : "a"(SYS_getpid)
+                         : "rcx", "r11", "memory");
+        wrong += result != self || r12 != i || r13 != -i || r14 != ~i || number != i * 1.5;
+    }
+    sleep_ms(2);
+    say("wrong: %ld, hits: %d", wrong, hits >= 3000);
+}
+
 CHECK_MAIN(CASE(handlers_run), CASE(errors), CASE(masks), CASE(nesting), CASE(details), CASE(real_time_queue),
            CASE(wait_for_signals), CASE(suspend), CASE(restart), CASE(interrupted_sleep), CASE(alternate_stack),
            CASE(default_actions), CASE(broken_pipe), CASE(groups_and_stops), CASE(kept_over_exec), CASE(over_exec),
-           CASE(delivered_to_a_willing_thread), CASE(busy_loops_are_interrupted))
+           CASE(delivered_to_a_willing_thread), CASE(busy_loops_are_interrupted), CASE(storm))

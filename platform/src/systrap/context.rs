@@ -77,7 +77,8 @@ impl SystrapContext {
         self.interrupter.target.store(pack(ids), Ordering::SeqCst);
         let exit = loop {
             if self.interrupter.pending.swap(false, Ordering::SeqCst) {
-                break Ok(Exit::Interrupted);
+                // The caller takes all registers for known after this exit.
+                break self.complete_registers(registers).map(|()| Exit::Interrupted);
             }
             let exit = self.run(registers);
             if let Some(current) = &mut self.current {

@@ -57,7 +57,7 @@ impl GuestThread {
     }
 
     /// Lets a thread that stands in a call of the guest return `value` from it, and waits until it stands still again. `None` if a signal was
-    /// faster: then all of `registers` are filled in, as they are after the call, to be loaded with [`run`](Self::run).
+    /// faster, which only one from outside of the sandbox is: then all of `registers` are filled in, as they are after the call, to be loaded with [`run`](Self::run).
     pub fn answer(&mut self, value: u64, registers: &mut Registers) -> Result<Option<Exit>, PlatformError> {
         while let State::InCall(call) = self.state {
             match self.listener.send(call.id, value).map_err(|error| self.process.died(error))? {
@@ -107,7 +107,7 @@ impl GuestThread {
         let (_, frame) = self.stop()?;
         let mut registers = frame.registers(self.process.memory());
         if let Some(call) = call {
-            // The interrupted call would be repeated from its instruction; the sentry has taken it already.
+            // Its result was made up.
             fill_from_call(&call, &mut registers);
         }
         Ok(registers)
@@ -130,8 +130,9 @@ impl GuestThread {
         }
     }
 
-    /// Kicks a thread that stands in a call into its handler. It sleeps, and a signal would wake it on another processor if one is idle, which takes
-    /// far longer than the rest: so it is kept here meanwhile.
+    /// Brings a thread that stands in a call into its handler: a kick that is pending when the call is answered is handled before the guest's next
+    /// instruction. The thread sleeps, and would wake on another processor if one is idle, which takes far longer than the rest: so it is kept
+    /// here meanwhile.
     fn fetch_handler(&mut self) -> Result<(), PlatformError> {
         let cpus = self.process.cpus().copied();
         // Best effort: a thread that runs elsewhere is only slower.
@@ -142,7 +143,9 @@ impl GuestThread {
             && result.is_ok()
         {
             super::kick(self.ids());
-            result = self.follow(&call);
+            // Whatever it returns, its result register is set with the others.
+            let sent = self.listener.send(call.id, 0).map_err(|error| self.process.died(error));
+            result = sent.and_then(|_| self.follow(&call));
         }
         if let Some(cpus) = cpus.filter(|_| kept) {
             let _gone = affinity::set_affinity(self.tid, &cpus);

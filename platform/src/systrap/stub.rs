@@ -16,6 +16,10 @@ use super::layout::{
 /// The signal that makes a thread leave guest code.
 pub const KICK: i32 = libc::SIGURG;
 
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: a signal does not take a thread out of a call that the sentry has received. Without it a kick could
+/// overtake an answer that the host took for delivered, and the guest would make the call a second time.
+const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+
 /// Where constants start in the code page.
 const CONSTANTS: u64 = 0xc00;
 /// `struct sigaction` for all handled signals.
@@ -186,7 +190,7 @@ global_asm!(
     "syscall",
     "mov eax, {seccomp}",
     "mov edi, 1",
-    "mov esi, {new_listener}",
+    "mov esi, {guest_listener}",
     "movabs rdx, {guest_filter}",
     "syscall",
     // Raise the first stop: all registers are then loaded from a frame, as ever after.
@@ -288,6 +292,7 @@ global_asm!(
     mapper_filter = const MAPPER_FILTER,
     one = const ONE,
     new_listener = const libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    guest_listener = const libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE_RECV,
     pr_set_pdeathsig = const libc::PR_SET_PDEATHSIG,
     sigkill = const libc::SIGKILL,
     sigsegv = const libc::SIGSEGV,

@@ -49,6 +49,29 @@ pub fn an_early_interrupt_is_kept(environment: &Environment) {
     run_to_call(&mut *context, &space, &mut registers);
 }
 
+pub fn registers_are_complete_after_an_early_interrupt(environment: &Environment) {
+    let space = environment.space();
+    let mut context = environment.context();
+    let start = Registers {
+        rbx: 10,
+        rbp: 20,
+        rsp: 30,
+        r12: 40,
+        r13: 50,
+        r14: 60,
+        r15: 70,
+        ..space.program(code::increment())
+    };
+    let mut registers = Registers { rax: 39, ..start };
+    run_to_call(&mut *context, &space, &mut registers);
+    registers.rax = 7;
+    context.interrupter().interrupt();
+    assert_eq!(run(&mut *context, &space, &mut registers), Exit::Interrupted);
+    let Registers { rax, rbx, rbp, rsp, r12, r13, r14, r15, .. } = registers;
+    assert_eq!([rax, rbx, rbp, rsp, r12, r13, r14, r15], [7, 11, 21, 31, 41, 51, 61, 71]);
+    assert_eq!(registers.rip, start.rip + code::increment().len() as u64);
+}
+
 pub fn interrupts_do_not_change_registers(environment: &Environment) {
     let space = environment.space();
     let mut context = environment.context();

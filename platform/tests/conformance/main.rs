@@ -66,6 +66,7 @@ macro_rules! all_checks {
                 faults::single_steps_are_traps,
                 interrupts::a_spinning_guest_is_interrupted,
                 interrupts::an_early_interrupt_is_kept,
+                interrupts::registers_are_complete_after_an_early_interrupt,
                 interrupts::interrupts_do_not_change_registers,
                 interrupts::signals_from_outside_are_ignored,
                 mappings::two_contexts_share_an_address_space,

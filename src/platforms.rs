@@ -14,7 +14,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum PlatformKind {
-    /// The fastest that works here.
+    /// The fastest that works here: [`Systrap`](Self::Systrap), else [`Ptrace`](Self::Ptrace).
     #[default]
     Auto,
     /// By `ptrace(2)`: works on any Linux.
@@ -52,7 +52,12 @@ impl fmt::Display for PlatformKind {
 /// Makes the platform for one sandbox.
 pub(crate) fn create(kind: PlatformKind) -> Result<Arc<dyn Platform>> {
     match kind {
-        PlatformKind::Auto | PlatformKind::Ptrace => Ok(PtracePlatform::new()?),
+        // What forbids the faster one may allow the other; if not, its reason is the last word.
+        PlatformKind::Auto => match SystrapPlatform::new() {
+            Ok(platform) => Ok(platform),
+            Err(_) => Ok(PtracePlatform::new()?),
+        },
+        PlatformKind::Ptrace => Ok(PtracePlatform::new()?),
         PlatformKind::Systrap => Ok(SystrapPlatform::new()?),
     }
 }

@@ -33,7 +33,7 @@ enum Command {
 /// Options of `do`.
 #[derive(Debug, Args)]
 pub struct DoOptions {
-    /// How guest code is run: auto or ptrace
+    /// How guest code is run: auto (the fastest that works), systrap or ptrace
     #[arg(long, env = "BARTIZAN_PLATFORM", default_value = "auto", value_parser = platform)]
     pub platform: PlatformKind,
     /// The directory of the host that becomes the root, read-only

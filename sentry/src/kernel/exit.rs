@@ -121,8 +121,8 @@ impl Task {
     /// The host has no process or thread for it, or its platform failed.
     pub(super) fn refuse(&self, error: &PlatformError) {
         match error {
-            // A limit of the host's: this process cannot go on, others can.
-            PlatformError::Exhausted { .. } => {
+            // A limit of the host's, or its own doing: this process cannot go on, others can.
+            PlatformError::Exhausted { .. } | PlatformError::GuestBroke { .. } => {
                 self.group().begin_exit(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false });
             }
             error => self.kernel().fail(error),

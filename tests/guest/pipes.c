@@ -8,6 +8,38 @@
 #include <sys/timerfd.h>
 #include <sys/signalfd.h>
 
+static void splice_to_null(void)
+{
+    int p[2], null = (int)MUST(open("/dev/null", O_WRONLY));
+    MUST(pipe(p));
+    MUST(write(p[1], "hello", 5));
+    say("splice: %ld", (long)splice(p[0], 0, null, 0, 100, 0));
+    MUST(close(p[1]));
+    say("end: %ld", (long)splice(p[0], 0, null, 0, 100, 0));
+}
+
+/* An event goes to an instance at which somebody waits. */
+static void epoll_exclusive(void)
+{
+    int event = eventfd(0, 0), idle = epoll_create1(0), busy = epoll_create1(0);
+    struct epoll_event interest = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+    MUST(epoll_ctl(idle, EPOLL_CTL_ADD, event, &interest));
+    MUST(epoll_ctl(busy, EPOLL_CTL_ADD, event, &interest));
+    say("again: %s", err(epoll_ctl(idle, EPOLL_CTL_MOD, event, &interest)));
+    interest.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT;
+    say("once: %s", err(epoll_ctl(idle, EPOLL_CTL_ADD, dup(event), &interest)));
+    pid_t child = fork();
+    if (child == 0) {
+        say("woken: %d", epoll_wait(busy, &interest, 1, 3000));
+        _exit(0);
+    }
+    sleep_ms(50);
+    uint64_t one = 1;
+    MUST(write(event, &one, sizeof(one)));
+    reap(child);
+    say("the other sees it too: %d", epoll_wait(idle, &interest, 1, 0));
+}
+
 static void basics(void)
 {
     int p[2];
@@ -421,6 +453,6 @@ static void signal_descriptors(void)
     say("bad flags: %s", err(signalfd(-1, &set, 1)));
 }
 
-CHECK_MAIN(CASE(basics), CASE(capacity), CASE(blocking), CASE(atomic_writes), CASE(ping_pong), CASE(packets),
+CHECK_MAIN(CASE(basics), CASE(splice_to_null), CASE(epoll_exclusive), CASE(capacity), CASE(blocking), CASE(atomic_writes), CASE(ping_pong), CASE(packets),
            CASE(poll_states), CASE(poll_waits), CASE(selects), CASE(event_counter), CASE(epoll_levels_and_edges),
            CASE(epoll_errors), CASE(epoll_waits), CASE(timer_descriptors), CASE(signal_descriptors))

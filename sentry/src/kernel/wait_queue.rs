@@ -16,6 +16,12 @@ use crate::sync::{LockClass, Mutex};
 pub trait Wake: Send + Sync + Debug {
     /// Something of `events` happened. Called without locks of the queue, perhaps once more after unregistering.
     fn wake(&self, events: PollEvents);
+
+    /// As [`wake`](Self::wake), for one of several who wait exclusively. Whether it sees to the events; if not, the next one is woken.
+    fn wake_exclusively(&self, events: PollEvents) -> bool {
+        self.wake(events);
+        true
+    }
 }
 
 /// Those who wait for events of one object.
@@ -30,6 +36,15 @@ pub struct WaitQueue {
 struct Entries {
     next_key: u64,
     list: SmallVec<[Entry; 2]>,
+}
+
+impl Entries {
+    /// The first who waits exclusively for any of `events`, of those with keys from `least` on.
+    fn exclusive_from(&self, least: u64, events: PollEvents) -> Option<(u64, Arc<dyn Wake>)> {
+        let mut entries = self.list.iter().filter(|entry| entry.exclusive && entry.key >= least);
+        let found = entries.find(|entry| entry.interest.intersects(events))?;
+        Some((found.key, Arc::clone(&found.waker)))
+    }
 }
 
 #[derive(Debug)]
@@ -85,7 +100,7 @@ impl WaitQueue {
         self.count.store(entries.list.len(), Ordering::SeqCst);
     }
 
-    /// Tells everybody who is interested in any of `events`, and the first of those who wait exclusively.
+    /// Tells everybody who is interested in any of `events`, and the first of those who wait exclusively that sees to them.
     pub fn notify(&self, events: PollEvents) {
         // Pairs with the store in `add`: whoever registered before our change became visible is seen here, and whoever
         // registers later sees the change when it tries.
@@ -93,19 +108,20 @@ impl WaitQueue {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let wakers: SmallVec<[Arc<dyn Wake>; 8]> = {
+        let (wakers, mut exclusive) = {
             let entries = self.entries.lock();
-            let mut exclusive_taken = false;
-            entries
-                .list
-                .iter()
-                .filter(|entry| entry.interest.intersects(events))
-                .filter(|entry| !entry.exclusive || !std::mem::replace(&mut exclusive_taken, true))
-                .map(|entry| Arc::clone(&entry.waker))
-                .collect()
+            let interested = entries.list.iter().filter(|entry| entry.interest.intersects(events));
+            let all = interested.filter(|entry| !entry.exclusive).map(|entry| Arc::clone(&entry.waker));
+            (all.collect::<SmallVec<[Arc<dyn Wake>; 8]>>(), entries.exclusive_from(0, events))
         };
         for waker in wakers {
             waker.wake(events);
+        }
+        while let Some((key, waker)) = exclusive {
+            if waker.wake_exclusively(events) {
+                return;
+            }
+            exclusive = self.entries.lock().exclusive_from(key + 1, events);
         }
     }
 

@@ -85,6 +85,14 @@ impl Wake for Entry {
             epoll.list(&this);
         }
     }
+
+    /// Somebody has to wait at the instance; else another instance may see to it as well.
+    fn wake_exclusively(&self, events: PollEvents) -> bool {
+        let interested = events.intersects(self.interest());
+        let waited_for = self.epoll.upgrade().is_some_and(|epoll| !epoll.events.is_empty());
+        self.wake(events);
+        interested && waited_for
+    }
 }
 
 /// An entry with its registration at the file's queue.

@@ -195,6 +195,7 @@ impl Kernel {
                 // What ended without having been waited for; it refers to this kernel.
                 let left = self.tree().clear();
                 drop(left);
+                self.flights().collect();
                 return;
             }
             join(threads);

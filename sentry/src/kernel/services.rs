@@ -6,7 +6,7 @@ use super::epoll::EpollNesting;
 use super::futex::Futexes;
 use super::sysv::IpcNamespace;
 use super::timer::Timers;
-use super::unix::AbstractNames;
+use super::unix::{AbstractNames, Flights};
 use super::{AnonymousFiles, Kernel};
 use crate::vfs::lock_waits::LockWaits;
 use crate::vfs::{FilesystemRoot, FilesystemTypes, Mount};
@@ -20,6 +20,7 @@ pub(super) struct Services {
     anonymous_files: AnonymousFiles,
     memory_files: OnceLock<Arc<Mount>>,
     abstract_names: AbstractNames,
+    flights: Arc<Flights>,
     ipc: OnceLock<Arc<IpcNamespace>>,
     lock_waits: LockWaits,
     filesystem_types: FilesystemTypes,
@@ -44,6 +45,11 @@ impl Kernel {
     /// Who waits for which record lock.
     pub fn lock_waits(&self) -> &LockWaits {
         &self.services.lock_waits
+    }
+
+    /// Files that are under way in messages.
+    pub fn flights(&self) -> &Arc<Flights> {
+        &self.services.flights
     }
 
     /// Makes files without names.

@@ -6,7 +6,7 @@ use bartizan_abi::ioctl::FIONREAD;
 use bartizan_abi::socket::Ucred;
 use bartizan_abi::{Errno, PollEvents};
 
-use super::{Ancillary, Phase, ReceiveMode, UnixKind, UnixSocket};
+use super::{Ancillary, Passengers, Phase, ReceiveMode, UnixKind, UnixSocket};
 use crate::SysResult;
 use crate::kernel::{CurrentTask, Kernel, WaitQueue};
 use crate::mm::{UserAddr, UserPtr};
@@ -48,7 +48,7 @@ impl FileOps for UnixFile {
 
     fn write(&self, _file: &File, source: &mut dyn DataSource, offset: u64) -> Result<Written, Errno> {
         let destination = self.socket.destination(None)?;
-        let mut ancillary = Ancillary { files: Vec::new(), credentials: self.owner };
+        let mut ancillary = Ancillary { files: Passengers::default(), credentials: self.owner };
         let count = self.socket.send(&destination, source, &mut ancillary)?;
         Ok(Written { count, end: offset })
     }
@@ -75,6 +75,7 @@ impl FileOps for UnixFile {
     fn release(&self) {
         if let Some(kernel) = self.kernel.upgrade() {
             self.socket.close(kernel.abstract_names());
+            kernel.flights().socket_closed();
         }
     }
 }

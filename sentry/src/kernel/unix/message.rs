@@ -1,17 +1,14 @@
 //! What goes through a socket.
 
-use std::sync::Arc;
-
 use bartizan_abi::socket::Ucred;
 
-use super::UnixAddress;
-use crate::vfs::File;
+use super::{Passengers, UnixAddress};
 
 /// What accompanies data.
 #[derive(Debug, Clone, Default)]
 pub struct Ancillary {
     /// Open files (`SCM_RIGHTS`).
-    pub files: Vec<Arc<File>>,
+    pub files: Passengers,
     /// Who sent it.
     pub credentials: Ucred,
 }

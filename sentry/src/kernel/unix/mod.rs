@@ -9,6 +9,7 @@
 mod address;
 mod connect;
 mod file;
+mod flight;
 mod inbox;
 mod message;
 mod transfer;
@@ -26,6 +27,7 @@ use crate::sync::{LockClass, Mutex};
 pub use address::{AbstractNames, UnixAddress};
 pub use connect::Pending;
 pub use file::UnixFile;
+pub use flight::{Flights, Passengers};
 pub use message::{Ancillary, Message};
 pub use transfer::{Destination, ReceiveMode, Received};
 

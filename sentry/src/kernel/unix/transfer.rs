@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 
 use super::inbox::{Grouping, Inbox, InboxState};
-use super::{Ancillary, Message, UnixAddress, UnixKind, UnixSocket};
+use super::{Ancillary, Message, Passengers, UnixAddress, UnixKind, UnixSocket};
 use crate::kernel::WaitQueue;
 use crate::vfs::{DataSink, DataSource};
 
@@ -125,7 +125,8 @@ impl UnixSocket {
             };
             let length = data.len();
             let credentials = ancillary.credentials;
-            let accompanying = std::mem::replace(ancillary, Ancillary { files: Vec::new(), credentials });
+            let accompanying =
+                std::mem::replace(ancillary, Ancillary { files: Passengers::default(), credentials });
             match destination.0.put(Message::new(data, accompanying, None), &self.inbox, limit) {
                 Ok(()) => total += length,
                 Err((errno, message)) => {
@@ -271,11 +272,14 @@ fn receive_stream(
             ReceiveMode::Take => {
                 message.read += count;
                 let credentials = message.ancillary.credentials;
-                std::mem::replace(&mut message.ancillary, Ancillary { files: Vec::new(), credentials })
+                std::mem::replace(
+                    &mut message.ancillary,
+                    Ancillary { files: Passengers::default(), credentials },
+                )
             }
         };
         match &mut received.ancillary {
-            Some(before) => before.files.extend(ancillary.files),
+            Some(before) => before.files.append(ancillary.files),
             None => received.ancillary = Some(ancillary),
         }
         match mode {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bartizan_abi::socket::{Cmsghdr, MsgFlags, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOL_SOCKET, Ucred};
-use bartizan_abi::{Capability, Errno, OpenFlags};
+use bartizan_abi::{Capability, Errno, OpenFlags, Resource};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::super::anonymous;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
-use crate::kernel::unix::Ancillary;
+use crate::kernel::unix::{Ancillary, Passengers};
 use crate::mm::UserAddr;
 use crate::vfs::{FdNumber, File};
 
@@ -30,7 +30,8 @@ fn aligned(length: usize) -> usize {
 /// `EFAULT`.
 pub(super) fn read_control(task: &CurrentTask, address: u64, length: u64) -> SysResult<Ancillary> {
     let credentials = super::own_credentials(task);
-    let mut ancillary = Ancillary { files: Vec::new(), credentials };
+    let mut ancillary = Ancillary { files: Passengers::default(), credentials };
+    let mut files = Vec::new();
     if length > MOST_CONTROL {
         return Err(Errno::ENOBUFS.into());
     }
@@ -43,14 +44,33 @@ pub(super) fn read_control(task: &CurrentTask, address: u64, length: u64) -> Sys
         let data = rest.get(HEADER..length).ok_or(Errno::EINVAL)?;
         if header.cmsg_level == SOL_SOCKET {
             match header.cmsg_type {
-                SCM_RIGHTS => add_files(task, data, &mut ancillary.files)?,
+                SCM_RIGHTS => add_files(task, data, &mut files)?,
                 SCM_CREDENTIALS => ancillary.credentials = check_credentials(task, data)?,
                 _ => return Err(Errno::EINVAL.into()),
             }
         }
         rest = rest.get(aligned(length)..).unwrap_or_default();
     }
+    if !files.is_empty() {
+        ancillary.files = book(task, files)?;
+    }
     Ok(ancillary)
+}
+
+/// Sends files on their way. A user may have as many under way as a process of its may have open.
+///
+/// # Errors
+/// `ETOOMANYREFS`.
+fn book(task: &CurrentTask, files: Vec<Arc<File>>) -> Result<Passengers, Errno> {
+    let flights = task.kernel().flights();
+    let credentials = task.credentials();
+    let privileged = credentials.has_capability(Capability::CAP_SYS_RESOURCE)
+        || credentials.has_capability(Capability::CAP_SYS_ADMIN);
+    let limit = task.group().limits().soft(Resource::RLIMIT_NOFILE);
+    if !privileged && flights.of_user(credentials.uid) > limit {
+        return Err(Errno::ETOOMANYREFS);
+    }
+    Ok(Passengers::new(flights, credentials.uid, files))
 }
 
 fn add_files(task: &CurrentTask, data: &[u8], files: &mut Vec<Arc<File>>) -> Result<(), Errno> {

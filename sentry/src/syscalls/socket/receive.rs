@@ -90,7 +90,7 @@ fn receive_message(
         if socket.options().pass_credentials {
             control.add_credentials(&ancillary.credentials);
         }
-        control.add_files(task, ancillary.files, flags.contains(MsgFlags::MSG_CMSG_CLOEXEC));
+        control.add_files(task, ancillary.files.take(), flags.contains(MsgFlags::MSG_CMSG_CLOEXEC));
     }
     task.write_bytes(UserAddr(header.msg_control), control.bytes())?;
     let mut result_flags = control.flags | flags & MsgFlags::MSG_CMSG_CLOEXEC;

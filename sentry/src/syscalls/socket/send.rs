@@ -7,7 +7,7 @@ use super::super::read_write::vector;
 use super::message::read_control;
 use super::{Opened, deadline_of, name, own_credentials, wait};
 use crate::kernel::CurrentTask;
-use crate::kernel::unix::{Ancillary, UnixAddress, UnixKind};
+use crate::kernel::unix::{Ancillary, Passengers, UnixAddress, UnixKind};
 use crate::mm::{UserAddr, UserBuffers, UserPtr};
 use crate::vfs::{DataSource, FdNumber};
 use crate::{SysError, SysResult};
@@ -31,7 +31,7 @@ pub fn sendto(
         true => None,
         false => Some(name::read(task, address, address_length)?),
     };
-    let ancillary = Ancillary { files: Vec::new(), credentials: own_credentials(task) };
+    let ancillary = Ancillary { files: Passengers::default(), credentials: own_credentials(task) };
     send(task, &opened, &mut buffers, ancillary, address.as_deref(), flags)
 }
 
@@ -65,7 +65,7 @@ fn send_message(
         }
     };
     let ancillary = match (header.msg_control, header.msg_controllen) {
-        (0, _) | (_, 0) => Ancillary { files: Vec::new(), credentials: own_credentials(task) },
+        (0, _) | (_, 0) => Ancillary { files: Passengers::default(), credentials: own_credentials(task) },
         (pointer, length) => read_control(task, pointer, length)?,
     };
     let mut buffers = vector(task, UserPtr::new(UserAddr(header.msg_iov)), count)?;

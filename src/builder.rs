@@ -143,6 +143,9 @@ fn register_filesystems(kernel: &Kernel) {
         let (root, _ptmx) = devpts::new(kernel, devpts::Options::parse(options)?);
         Ok(root)
     });
+    types.register("mqueue", |kernel, _options| {
+        kernel.ipc().message_files().root(kernel).ok_or(bartizan_abi::Errno::ENODEV)
+    });
     types.register("tmpfs", |kernel, options| {
         tmpfs::new(kernel, &tmpfs::Options::parse(options, kernel.memory().limit())?)
     });

@@ -4,7 +4,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <dirent.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 
 static mqd_t make(const char *name, int flags, long messages, long bytes)
 {
@@ -304,5 +307,41 @@ static void rights(void)
     MUST(mq_unlink("/rights"));
 }
 
+static void mounted(void)
+{
+    own_directory();
+    MUST(mkdir("queues", 0755));
+    MUST(mount("none", "queues", "mqueue", 0, 0));
+    struct statfs fs;
+    MUST(statfs("queues", &fs));
+    say("type %#lx", (unsigned long)fs.f_type);
+    struct stat st;
+    MUST(stat("queues", &st));
+    say("mode %o", st.st_mode);
+    mqd_t queue = (mqd_t)MUST(make("/seen", O_RDWR, 3, 100));
+    MUST(mq_send(queue, "hello", 5, 3));
+    DIR *directory = opendir("queues");
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (entry->d_name[0] != '.')
+            say("entry %s", entry->d_name);
+    closedir(directory);
+    char *text = (char *)get("queues/seen");
+    text[strcspn(text, "\n")] = 0;
+    say("%s", text);
+    int file = (int)MUST(open("queues/seen", O_RDWR));
+    char message[100];
+    say("received: %ld", (long)mq_receive(file, message, sizeof(message), 0));
+    say("write: %s", err(write(file, "x", 1)));
+    MUST(close(file));
+    MUST(mknod("queues/made", S_IFREG | 0644, 0));
+    queue = (mqd_t)MUST(mq_open("/made", O_RDONLY));
+    show(queue, "made");
+    say("directory: %s", err(mkdir("queues/sub", 0755)));
+    say("rename: %s", err(rename("queues/made", "queues/other")));
+    say("unlink: %s %s", err(unlink("queues/made")), err(unlink("queues/seen")));
+    say("gone: %s", err(mq_open("/seen", O_RDONLY)));
+    MUST(umount("queues"));
+}
+
 CHECK_MAIN(CASE(names), CASE(limits), CASE(order), CASE(blocking), CASE(interrupted), CASE(notification), CASE(polling),
-           CASE(rights))
+           CASE(rights), CASE(mounted))

@@ -22,10 +22,15 @@ const ATTEMPTS: usize = 4;
 
 /// Files that accompany a message. They are under way until they are taken or dropped.
 #[derive(Debug, Default)]
-pub struct Passengers {
+pub struct Passengers(Option<Box<Booking>>);
+
+/// Files, and where they are booked.
+#[derive(Debug)]
+struct Booking {
     files: Vec<Arc<File>>,
-    /// Where they are booked, with the user who has sent them.
-    booked: Option<(Arc<Flights>, u32)>,
+    flights: Arc<Flights>,
+    /// The user who has sent them.
+    uid: u32,
 }
 
 impl Passengers {
@@ -35,37 +40,40 @@ impl Passengers {
             return Self::default();
         }
         flights.depart(uid, &files);
-        Self { files, booked: Some((Arc::clone(flights), uid)) }
+        Self(Some(Box::new(Booking { files, flights: Arc::clone(flights), uid })))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.0.is_none()
+    }
+
+    fn files(&self) -> &[Arc<File>] {
+        self.0.as_ref().map_or(&[], |booking| &booking.files)
     }
 
     /// Adds those of another message; both are booked at the same place.
     pub(super) fn append(&mut self, mut other: Self) {
-        if self.files.is_empty() {
-            std::mem::swap(self, &mut other);
-        } else {
-            self.files.append(&mut other.files);
+        match (&mut self.0, &mut other.0) {
+            (Some(own), Some(more)) if own.uid == more.uid => own.files.append(&mut more.files),
+            (None, _) => std::mem::swap(self, &mut other),
+            // A stream gives files of one message at a time.
+            _ => {}
         }
     }
 
     /// The files, for somebody who gives them descriptors.
     pub fn take(mut self) -> Vec<Arc<File>> {
-        let files = std::mem::take(&mut self.files);
-        if let Some((flights, uid)) = &self.booked {
-            flights.arrive(*uid, &files);
-        }
-        files
+        let Some(booking) = self.0.take() else { return Vec::new() };
+        booking.flights.arrive(booking.uid, &booking.files);
+        booking.files
     }
 }
 
 impl Clone for Passengers {
     fn clone(&self) -> Self {
-        match &self.booked {
-            Some((flights, uid)) => Self::new(flights, *uid, self.files.clone()),
+        match &self.0 {
+            Some(booking) => Self::new(&booking.flights, booking.uid, booking.files.clone()),
             None => Self::default(),
         }
     }
@@ -73,10 +81,9 @@ impl Clone for Passengers {
 
 impl Drop for Passengers {
     fn drop(&mut self) {
-        let files = std::mem::take(&mut self.files);
-        if let (Some((flights, uid)), false) = (&self.booked, files.is_empty()) {
-            flights.arrive(*uid, &files);
-            flights.discard(files);
+        if let Some(booking) = self.0.take() {
+            booking.flights.arrive(booking.uid, &booking.files);
+            booking.flights.discard(booking.files);
         }
     }
 }
@@ -293,7 +300,7 @@ impl UnixSocket {
         for inbox in self.inboxes() {
             let state = inbox.lock();
             let passengers = state.messages.iter().map(|message| &message.ancillary.files);
-            files.extend(passengers.flat_map(|passengers| &passengers.files).map(address));
+            files.extend(passengers.flat_map(|passengers| passengers.files()).map(address));
         }
         files
     }

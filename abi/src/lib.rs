@@ -10,6 +10,7 @@ mod errno;
 mod macros;
 mod number;
 
+pub mod aio;
 pub mod arch;
 pub mod elf;
 pub mod fs;

@@ -43,9 +43,13 @@ impl CurrentTask {
         self.kernel().leave_tree(self.task(), end);
     }
 
-    /// The last task in an address space detaches shared memory before anybody hears of its end.
-    pub(super) fn detach_segments(&self, memory: &MemoryManager) {
-        if memory.users() == 0 && !self.ipc().segments.is_empty() {
+    /// The last task in an address space detaches shared memory and ends asynchronous requests before anybody hears of its end.
+    pub(super) fn detach_segments(&self, memory: &Arc<MemoryManager>) {
+        if memory.users() > 0 {
+            return;
+        }
+        self.kernel().aio_contexts().remove_all(memory);
+        if !self.ipc().segments.is_empty() {
             memory.detach_all(self.pid());
         }
     }

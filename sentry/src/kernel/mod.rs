@@ -1,5 +1,6 @@
 //! Tasks and what they share: processes, signals, credentials, time.
 
+mod aio;
 mod anonymous;
 mod barrier;
 mod clock;
@@ -45,6 +46,7 @@ mod uts;
 mod wait;
 mod wait_queue;
 
+pub use aio::{AIO_MAX_NR, AioContext, AioContexts};
 pub use anonymous::{AnonymousFiles, AnonymousKind};
 pub use barrier::BarrierScope;
 pub use clock::{WaitClock, deadline_after, host_time, realtime, timespec};

@@ -7,7 +7,7 @@ use super::futex::Futexes;
 use super::sysv::IpcNamespace;
 use super::timer::Timers;
 use super::unix::{AbstractNames, Flights};
-use super::{AnonymousFiles, Kernel};
+use super::{AioContexts, AnonymousFiles, Kernel};
 use crate::vfs::lock_waits::LockWaits;
 use crate::vfs::{FilesystemRoot, FilesystemTypes, Mount};
 
@@ -21,6 +21,7 @@ pub(super) struct Services {
     memory_files: OnceLock<Arc<Mount>>,
     abstract_names: AbstractNames,
     flights: Arc<Flights>,
+    aio_contexts: AioContexts,
     ipc: OnceLock<Arc<IpcNamespace>>,
     lock_waits: LockWaits,
     filesystem_types: FilesystemTypes,
@@ -45,6 +46,11 @@ impl Kernel {
     /// Who waits for which record lock.
     pub fn lock_waits(&self) -> &LockWaits {
         &self.services.lock_waits
+    }
+
+    /// Contexts of asynchronous I/O.
+    pub fn aio_contexts(&self) -> &AioContexts {
+        &self.services.aio_contexts
     }
 
     /// Files that are under way in messages.

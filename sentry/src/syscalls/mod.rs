@@ -3,6 +3,7 @@
 //! A table line names a call, its handler and how complete it is. Dispatch, `--strace` and `docs/compat.md` are all
 //! made from it: the types of a handler's parameters say how a register is decoded and how it is shown.
 
+mod aio;
 mod anonymous;
 mod argument;
 pub mod attributes;

@@ -4,10 +4,10 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits, lock,
-    membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority, process, read_write,
-    refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message,
-    sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
+    aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits,
+    lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority, process,
+    read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system,
+    sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -265,11 +265,11 @@ syscalls! {
     sched_setaffinity => schedule::sched_setaffinity, Partial("kept and reported, without effect");
     sched_getaffinity => schedule::sched_getaffinity, Full;
     set_thread_area => refused::not_built, Refused("ENOSYS: for 32-bit programs");
-    io_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
-    io_destroy => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
-    io_getevents => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
-    io_submit => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
-    io_cancel => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
+    io_setup => aio::io_setup, Full;
+    io_destroy => aio::io_destroy, Full;
+    io_getevents => aio::io_getevents, Full;
+    io_submit => aio::io_submit, Partial("files are read and written when requests are submitted; aio_rw_flags are ignored");
+    io_cancel => aio::io_cancel, Full;
     get_thread_area => refused::not_built, Refused("ENOSYS: for 32-bit programs");
     lookup_dcookie => refused::not_built, Refused("ENOSYS, as since Linux 6.7");
     epoll_create => epoll::epoll_create, Full;
@@ -384,7 +384,7 @@ syscalls! {
     pkey_alloc => memory::pkey_alloc, Refused("as on a processor without protection keys");
     pkey_free => memory::pkey_free, Refused("as on a processor without protection keys");
     statx => stat::statx, Full;
-    io_pgetevents => refused::not_built, Refused("ENOSYS: as without CONFIG_AIO");
+    io_pgetevents => aio::io_pgetevents, Full;
     rseq => refused::not_built, Refused("ENOSYS: as without CONFIG_RSEQ; a process cannot see when the host moves its tasks between processors");
     pidfd_send_signal => pidfd::pidfd_send_signal, Partial("no flags");
     io_uring_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");

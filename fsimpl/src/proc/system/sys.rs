@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bartizan_abi::{Capability, Errno};
 use bartizan_sentry::kernel::mqueue::{MSG_MAX, MSGSIZE_MAX, QUEUES_MAX};
-use bartizan_sentry::kernel::{PID_MAX, UtsNames};
+use bartizan_sentry::kernel::{AIO_MAX_NR, PID_MAX, UtsNames};
 use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -25,6 +25,7 @@ const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno user_notif tr
 pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
     sys.directory("fs", |fs| {
         fs.file("file-max", 0o444, number(i64::MAX))
+            .file("aio-max-nr", 0o444, number(AIO_MAX_NR))
             .file("file-nr", 0o444, || Ok(format!("0\t0\t{}\n", i64::MAX)))
             .file("nr_open", 0o444, number(NR_OPEN))
             .file("pipe-max-size", 0o444, number(PIPE_MAX_SIZE))

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::address_space::SystrapAddressSpace;
 use super::guest_thread::GuestThread;
+use super::interrupter::SystrapInterrupter;
+use super::watchdog::Watchdog;
 use crate::arch::FpuState;
 use crate::{AddressSpace, Context, Exit, Interrupter, PlatformError, Registers};
 
@@ -29,18 +30,14 @@ struct Current {
     partial: bool,
 }
 
-/// Tells which thread to kick.
-#[derive(Debug, Default)]
-struct SystrapInterrupter {
-    pending: AtomicBool,
-    /// Process id in the upper, thread id in the lower half; 0 while no guest code runs.
-    target: AtomicU64,
-}
-
 impl SystrapContext {
     /// A context with the FPU in its initial state.
-    pub fn new() -> Self {
-        Self { current: None, pending_fpu: Some(FpuState::initial()), interrupter: Arc::default() }
+    pub fn new(watchdog: &Arc<Watchdog>) -> Self {
+        Self {
+            current: None,
+            pending_fpu: Some(FpuState::initial()),
+            interrupter: SystrapInterrupter::new(watchdog),
+        }
     }
 
     /// Gives the current thread back to its address space.
@@ -62,6 +59,7 @@ impl SystrapContext {
         }
         self.release();
         let thread = downcast(space).ok_or_else(foreign)?.take_thread()?;
+        self.interrupter.aim_at(thread.process());
         self.current = Some(Current {
             space: Arc::clone(space),
             thread,
@@ -74,9 +72,9 @@ impl SystrapContext {
     /// Runs guest code until there is an exit to report.
     fn run_to_exit(&mut self, registers: &mut Registers) -> Result<Exit, PlatformError> {
         let ids = self.current.as_ref().map_or((0, 0), |current| current.thread.ids());
-        self.interrupter.target.store(pack(ids), Ordering::SeqCst);
+        self.interrupter.enter(ids);
         let exit = loop {
-            if self.interrupter.pending.swap(false, Ordering::SeqCst) {
+            if self.interrupter.take() {
                 // The caller takes all registers for known after this exit.
                 break self.complete_registers(registers).map(|()| Exit::Interrupted);
             }
@@ -90,7 +88,7 @@ impl SystrapContext {
                 break exit;
             }
         };
-        self.interrupter.target.store(0, Ordering::SeqCst);
+        self.interrupter.leave();
         exit
     }
 
@@ -196,19 +194,5 @@ impl Context for SystrapContext {
 impl Drop for SystrapContext {
     fn drop(&mut self) {
         self.release();
-    }
-}
-
-fn pack((process, thread): (i32, i32)) -> u64 {
-    u64::from(process.cast_unsigned()) << 32 | u64::from(thread.cast_unsigned())
-}
-
-impl Interrupter for SystrapInterrupter {
-    fn interrupt(&self) {
-        self.pending.store(true, Ordering::SeqCst);
-        let target = self.target.load(Ordering::SeqCst);
-        if target != 0 {
-            super::kick((((target >> 32) as u32).cast_signed(), (target as u32).cast_signed()));
-        }
     }
 }

@@ -51,6 +51,11 @@ impl GuestThread {
         matches!(self.state, State::InCall(_))
     }
 
+    /// Its process.
+    pub fn process(&self) -> &Arc<StubProcess> {
+        &self.process
+    }
+
     /// Its process and thread id, for signals.
     pub fn ids(&self) -> (i32, i32) {
         (self.process.pid(), self.tid)

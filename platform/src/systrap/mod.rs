@@ -18,7 +18,7 @@
 //! allows `rt_sigreturn` from one address, and that call changes nothing but the thread's own registers, signal mask and signal stack. Guest threads hold no
 //! descriptor at all. The leader and the mapper of a stub, which do, never run guest code, keep their state in registers, and read their orders from a
 //! page that the stub cannot write. Frames are in memory that guest threads can write: what is read from them is checked once, on a copy; a guest
-//! that destroys its own frame is as good as killed.
+//! that destroys its own frame is as good as killed, and so is one that blocks the signal that interrupts it (see [watchdog](watchdog)).
 //!
 //! What remains visible is that the guest can read and write the stub's region above [`layout::BASE`], where Linux would raise `SIGSEGV`.
 
@@ -28,6 +28,7 @@ mod control;
 mod filter;
 mod frame;
 mod guest_thread;
+mod interrupter;
 mod layout;
 mod mapper;
 mod notify;
@@ -35,6 +36,7 @@ mod pool;
 mod seed;
 mod stub;
 mod stub_process;
+mod watchdog;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use address_space::SystrapAddressSpace;
 use context::SystrapContext;
 use pool::Pool;
 use seed::Seed;
+use watchdog::Watchdog;
 
 use crate::{AddressSpace, Capabilities, Context, Platform, PlatformError};
 
@@ -50,6 +53,7 @@ use crate::{AddressSpace, Capabilities, Context, Platform, PlatformError};
 #[derive(Debug)]
 pub struct SystrapPlatform {
     pool: Arc<Pool>,
+    watchdog: Arc<Watchdog>,
 }
 
 impl SystrapPlatform {
@@ -63,7 +67,7 @@ impl SystrapPlatform {
         }
         let seed =
             Seed::new().map_err(|error| unavailable(&format!("no stub process can be made: {error}")))?;
-        let platform = Arc::new(Self { pool: Arc::new(Pool::new(seed)) });
+        let platform = Arc::new(Self { pool: Arc::new(Pool::new(seed)), watchdog: Arc::default() });
         platform.try_out().map_err(|error| {
             unavailable(&format!(
                 "a stub process cannot be set up ({error}); it takes Linux 6.9 or later and the right to use seccomp and pidfd_getfd; \
@@ -127,6 +131,6 @@ impl Platform for SystrapPlatform {
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {
-        Ok(Box::new(SystrapContext::new()))
+        Ok(Box::new(SystrapContext::new(&self.watchdog)))
     }
 }

@@ -340,3 +340,48 @@ pub fn writes_to_the_platforms_pages_are_survived(environment: &Environment) {
     let mut context = environment.context();
     check_health(environment, &space, &mut *context);
 }
+
+/// Where `bytes` are in the platform's first page that can be read.
+fn find_in_foreign_page(environment: &Environment, bytes: &[u8]) -> Option<u64> {
+    let page = reachable(environment, code::load).into_iter().next()?;
+    let space = environment.space();
+    let mut context = environment.context();
+    let mut registers = space.program(code::load());
+    let mut found = Vec::new();
+    for address in (page..page + PAGE_SIZE).step_by(8) {
+        registers.rdi = address;
+        run_to_call(&mut *context, &space, &mut registers);
+        found.extend(registers.rsi.to_le_bytes());
+    }
+    let offset = found.windows(bytes.len()).position(|window| window == bytes)?;
+    Some(page + offset as u64)
+}
+
+pub fn a_guest_that_blocks_signals_is_ended(environment: &Environment) {
+    // mov eax, SYS_rt_sigreturn; syscall
+    let Some(sigreturn) = find_in_foreign_page(environment, &[0xb8, 15, 0, 0, 0, 0x0f, 0x05]) else { return };
+    let space = environment.space();
+    let spin = space.program(code::spin());
+    // A `struct ucontext` with all signals blocked.
+    let stack = space.page(READ_WRITE);
+    let mut frame = [0_u64; 64];
+    frame[0] = 6;
+    frame[3] = 2;
+    frame[5 + 16] = spin.rip;
+    frame[5 + 17] = 0x202;
+    frame[5 + 18] = 0x33 | 0x2b << 48;
+    frame[37] = u64::MAX;
+    let bytes: Vec<u8> = frame.into_iter().flat_map(u64::to_le_bytes).collect();
+    space.put(&stack, &bytes);
+    let mut context = environment.context();
+    let mut registers = Registers { rsp: stack.address, ..start_at(sigreturn) };
+    let mut result = Ok(Exit::Interrupted);
+    with_interrupt_soon(&mut *context, |context| result = context.switch(&space.space, &mut registers));
+    match result {
+        Ok(Exit::Interrupted) => {}
+        Ok(exit) => panic!("the guest stopped at {exit:?} with {registers:x?}"),
+        Err(error) => assert_broken(&error),
+    }
+    context.leave(&space.space);
+    check_health(environment, &environment.space(), &mut *context);
+}

@@ -55,6 +55,7 @@ macro_rules! all_checks {
                 hostile::random_registers_are_survived,
                 hostile::jumps_into_the_platforms_pages_are_survived,
                 hostile::writes_to_the_platforms_pages_are_survived,
+                hostile::a_guest_that_blocks_signals_is_ended,
                 faults::reads_writes_and_fetches_of_absent_pages,
                 faults::writes_to_read_only_pages,
                 faults::fetches_of_data_pages,

@@ -307,9 +307,9 @@ impl CurrentTask {
         let _killed = self.sleep_killable(|| (!child.has_vfork_parent()).then_some(()));
     }
 
-    /// The platform failed: the sandbox ends.
+    /// The platform failed: this process ends, or the sandbox.
     fn fatal(&self, error: &bartizan_platform::PlatformError) -> Errno {
-        self.kernel().fail(error);
+        self.refuse(error);
         Errno::ENOMEM
     }
 }
@@ -370,7 +370,7 @@ fn live(task: &Arc<Task>, state: &StartState) {
     if let Some(fpu) = &state.fpu
         && let Err(error) = current.load_fpu(fpu)
     {
-        kernel.fail(&error);
+        current.refuse(&error);
     }
     if let Some(pointer) = state.set_tid {
         // As Linux, which ignores a bad address here.

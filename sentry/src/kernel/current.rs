@@ -121,7 +121,7 @@ impl CurrentTask {
         let mut registers = self.registers.get();
         if self.partial.replace(false) {
             if let Err(error) = self.context.borrow_mut().complete_registers(&mut registers) {
-                self.kernel().fail(&error);
+                self.refuse(&error);
             }
             self.registers.set(registers);
         }

@@ -73,7 +73,7 @@ impl CurrentTask {
         self.release_vfork_parent();
         self.set_registers(image.registers);
         if let Err(error) = self.load_fpu(&bartizan_platform::FpuState::initial()) {
-            self.kernel().fail(&error);
+            self.refuse(&error);
         }
         self.set_name(&name);
         self.set_personality(personality);

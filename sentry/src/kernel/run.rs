@@ -53,7 +53,7 @@ impl CurrentTask {
             Err(SysError::Restart(restart)) => self.handle_interrupted_call(restart),
         }
         if let Some(error) = self.mm().failure() {
-            self.kernel().fail(error);
+            self.refuse(error);
         }
     }
 

@@ -7,8 +7,8 @@ use bartizan_abi::{DeviceNumber, Errno, FileType, RenameFlags, SealFlags, XattrF
 use bartizan_sentry::kernel::realtime;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
 use bartizan_sentry::vfs::{
-    AttributeChanges, Attributes, DirectorySink, File, FileOps, Filesystem, FsStr, FsString, Inode, InodeOps,
-    NewNode, OpenRequest, Rename,
+    AccessRule, AttributeChanges, Attributes, DirectorySink, File, FileOps, Filesystem, FsStr, FsString,
+    Inode, InodeOps, NewNode, OpenRequest, Rename,
 };
 
 use super::Options;
@@ -160,6 +160,10 @@ impl InodeOps for Directory {
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         let entries = self.count.load(Ordering::Relaxed);
         Ok(self.node.attributes((entries + 2) * ENTRY_SIZE, 0))
+    }
+
+    fn touch_accessed(&self, rule: AccessRule) {
+        self.node.touch_accessed(rule);
     }
 
     fn set_attributes(&self, _inode: &Inode, changes: &AttributeChanges) -> Result<(), Errno> {

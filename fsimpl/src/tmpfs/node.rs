@@ -7,7 +7,7 @@ use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, Timespec, XATTR_LIST
 use bartizan_platform::memory::PAGE_SIZE;
 use bartizan_sentry::kernel::realtime;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
-use bartizan_sentry::vfs::{AttributeChanges, Attributes, FsStr, FsString, NewNode};
+use bartizan_sentry::vfs::{AccessRule, AttributeChanges, Attributes, FsStr, FsString, NewNode};
 
 use super::filesystem::Tmpfs;
 
@@ -126,6 +126,18 @@ impl Node {
         replace(&mut state.accessed, changes.accessed);
         replace(&mut state.modified, changes.modified);
         state.changed = changes.changed;
+    }
+
+    /// It has been read now.
+    pub fn touch_accessed(&self, rule: AccessRule) {
+        if self.kind.is_device() {
+            return;
+        }
+        let now = realtime();
+        let mut state = self.state.lock();
+        if rule.changes(state.accessed, state.modified, state.changed, now) {
+            state.accessed = now;
+        }
     }
 
     /// The contents changed now.

@@ -8,8 +8,8 @@ use bartizan_platform::memory::BackingFile;
 use bartizan_sentry::mm::PageSource;
 use bartizan_sentry::sync::{LockClass, RwLock};
 use bartizan_sentry::vfs::{
-    AttributeChanges, Attributes, DataSink, DataSource, File, FileOps, FsStr, FsString, Inode, InodeOps,
-    NewNode, OpenRequest, SeekSpecial, Written, seek_by_size,
+    AccessRule, AttributeChanges, Attributes, DataSink, DataSource, File, FileOps, FsStr, FsString, Inode,
+    InodeOps, NewNode, OpenRequest, SeekSpecial, Written, seek_by_size,
 };
 
 use super::filesystem::Tmpfs;
@@ -189,6 +189,10 @@ fn length(range: &Range<u64>) -> usize {
 impl InodeOps for Regular {
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         Ok(self.node.attributes(self.pages.size(), self.pages.count()))
+    }
+
+    fn touch_accessed(&self, rule: AccessRule) {
+        self.node.touch_accessed(rule);
     }
 
     fn set_attributes(&self, _inode: &Inode, changes: &AttributeChanges) -> Result<(), Errno> {

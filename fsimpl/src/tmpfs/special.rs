@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bartizan_abi::{Errno, FileType, XattrFlags};
 use bartizan_sentry::kernel::CurrentTask;
 use bartizan_sentry::vfs::{
-    AttributeChanges, Attributes, FileOps, FsStr, FsString, Inode, InodeOps, LinkTarget, NewNode, OpenRequest,
+    AccessRule, AttributeChanges, Attributes, FileOps, FsStr, FsString, Inode, InodeOps, LinkTarget, NewNode,
+    OpenRequest,
 };
 
 use super::filesystem::Tmpfs;
@@ -81,6 +82,10 @@ impl InodeOps for Special {
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         let size = self.target.as_ref().map_or(0, |target| target.len() as u64);
         Ok(self.node.attributes(size, 0))
+    }
+
+    fn touch_accessed(&self, rule: AccessRule) {
+        self.node.touch_accessed(rule);
     }
 
     fn set_attributes(&self, _inode: &Inode, changes: &AttributeChanges) -> Result<(), Errno> {

@@ -31,6 +31,8 @@ pub enum AnonymousKind {
     Pidfd,
     /// `seccomp(2)`: who answers calls.
     Seccomp,
+    /// `inotify_init(2)`.
+    Inotify,
 }
 
 impl AnonymousKind {
@@ -53,6 +55,7 @@ impl AnonymousKind {
             Self::Signalfd => "anon_inode:[signalfd]".to_owned(),
             Self::Pidfd => "anon_inode:[pidfd]".to_owned(),
             Self::Seccomp => "anon_inode:seccomp notify".to_owned(),
+            Self::Inotify => "anon_inode:inotify".to_owned(),
         }
     }
 

@@ -60,6 +60,7 @@ impl CurrentTask {
             personality,
         };
         let name = program.task_name().to_vec();
+        let opened = program.opened();
         let image = match program.load(&load) {
             Ok(image) => image,
             Err(errno) => {
@@ -67,6 +68,7 @@ impl CurrentTask {
                 return Err(errno.into());
             }
         };
+        opened.iter().for_each(|file| file.allow_writes());
         self.release_robust_futexes();
         self.set_clear_child_tid(0);
         self.replace_memory(image.memory);

@@ -72,6 +72,7 @@ impl Kernel {
         let program = prepare::<File>(request, &mut |path: &FsStr| open(path))?;
         let mut name = [0; TASK_COMM_LEN];
         name[..program.task_name().len()].copy_from_slice(program.task_name());
+        let opened = program.opened();
         let image = program.load(&LoadRequest {
             platform: self.platform(),
             memory: self.memory(),
@@ -86,6 +87,7 @@ impl Kernel {
             },
             personality: Default::default(),
         })?;
+        opened.iter().for_each(|file| file.allow_writes());
         let shared = TaskShared { memory: Some(image.memory), files: Some(files), fs: Some(fs) };
         let task = self.first_task(shared, credentials, limits, name)?;
         if let Some(terminal) = terminal {

@@ -62,6 +62,11 @@ impl<F> Program<F> {
         self.interpreter.as_ref().map(|(file, _)| file)
     }
 
+    /// All files that were opened to be loaded.
+    pub fn opened(&self) -> Vec<Arc<F>> {
+        std::iter::once(&self.file).chain(self.interpreter()).cloned().collect()
+    }
+
     /// The name of the task: the last part of the path that was executed, cut to 15 bytes. For a script it is the script's.
     pub fn task_name(&self) -> &FsStr {
         let start = self.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);

@@ -16,7 +16,7 @@ use super::limits::{MemoryLimits, SharedLimits};
 use super::mappings::{Layout, Mappings};
 use super::pages::{Pages, Placement, Released};
 use crate::sync::{LockClass, Mutex, RwLock};
-use crate::vfs::File;
+use crate::vfs::{File, WritesForbidden};
 
 /// The address space of a process (`struct mm_struct`), shared by its threads.
 ///
@@ -53,6 +53,8 @@ pub struct MemoryManager {
 #[derive(Debug, Default, Clone)]
 struct Program {
     executable: Option<Arc<File>>,
+    /// Nobody may write that while somebody runs it.
+    forbidden: Option<Arc<WritesForbidden>>,
     auxiliary_vector: Arc<[u8]>,
 }
 
@@ -123,7 +125,11 @@ impl MemoryManager {
 
     /// One task less runs in it (exec, exit).
     pub fn remove_user(&self) {
-        let _ = self.users.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |users| users.checked_sub(1));
+        let before =
+            self.users.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |users| users.checked_sub(1));
+        if before == Ok(1) {
+            self.release_executable();
+        }
     }
 
     /// How many tasks run in it (`mm_users`).
@@ -191,8 +197,20 @@ impl MemoryManager {
 
     /// Replaces the program that runs.
     pub fn set_executable(&self, file: Option<Arc<File>>) {
-        let old = std::mem::replace(&mut self.program.lock().executable, file);
+        // The file has been opened to be executed, so nobody writes it.
+        let forbidden = file.as_ref().and_then(|file| WritesForbidden::new(file.inode()).ok());
+        let old = {
+            let mut program = self.program.lock();
+            let executable = std::mem::replace(&mut program.executable, file);
+            (executable, std::mem::replace(&mut program.forbidden, forbidden))
+        };
         drop(old);
+    }
+
+    /// Nobody runs the program here any more: it may be written.
+    pub(super) fn release_executable(&self) {
+        let forbidden = self.program.lock().forbidden.take();
+        drop(forbidden);
     }
 
     /// The auxiliary vector as the program got it (`/proc/[pid]/auxv`).

@@ -73,6 +73,8 @@ pub enum LockClass {
     LockWaits,
     /// A small table of the kernel: uts names, limits, keys, statistics.
     Table,
+    /// Who watches a file, and what there is to tell them (`inotify(7)`).
+    Notify,
     /// Which entries of an epoll instance may be ready.
     EpollReady,
     /// Who waits for something; nothing is taken below but the state of one sleeping thread.

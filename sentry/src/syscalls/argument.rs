@@ -175,3 +175,4 @@ flags_argument!(lenient: bartizan_abi::socket::MsgFlags);
 flags_argument!(lenient: bartizan_abi::ipc::IpcFlags, bartizan_abi::ipc::ShmAttachFlags);
 flags_argument!(lenient: bartizan_abi::ipc::MsgQueueFlags);
 flags_argument!(strict: bartizan_abi::SignalfdFlags, bartizan_abi::PidfdFlags);
+flags_argument!(strict: bartizan_abi::InotifyInitFlags);

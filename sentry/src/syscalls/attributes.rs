@@ -11,7 +11,7 @@ use crate::SysResult;
 use crate::kernel::{CurrentTask, realtime};
 use crate::mm::UserPtr;
 use crate::vfs::permission::May;
-use crate::vfs::{AttributeChanges, FdNumber, FollowLast, Path};
+use crate::vfs::{AttributeChanges, FdNumber, FollowLast, Path, notify, writing};
 
 /// Makes `changes` to what is at `path`, on a mount that allows it.
 fn change(path: &Path, changes: AttributeChanges) -> SysResult<()> {
@@ -19,7 +19,9 @@ fn change(path: &Path, changes: AttributeChanges) -> SysResult<()> {
         return Err(Errno::EROFS.into());
     }
     let changes = AttributeChanges { changed: realtime(), ..changes };
-    Ok(path.inode().ops().set_attributes(path.inode(), &changes)?)
+    path.inode().ops().set_attributes(path.inode(), &changes)?;
+    notify::on_change(path, &changes);
+    Ok(())
 }
 
 fn change_mode(task: &CurrentTask, path: &Path, mode: u32) -> SysResult<()> {
@@ -155,7 +157,7 @@ pub fn truncate(task: &CurrentTask, path: UserPath, size: i64) -> SysResult<()> 
         _ => return Err(Errno::EINVAL.into()),
     }
     found.check(&task.credentials(), May::WRITE)?;
-    change_size(task, &found, size)
+    writing(found.inode(), || change_size(task, &found, size))
 }
 
 /// `ftruncate(2)`.

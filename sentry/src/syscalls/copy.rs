@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, MAX_RW_COUNT, OpenFlags};
+use bartizan_abi::{Errno, FileType, InotifyMask, MAX_RW_COUNT, OpenFlags};
 
 use crate::kernel::CurrentTask;
 use crate::mm::UserPtr;
-use crate::vfs::{FdNumber, File, Position, SliceSink, SliceSource};
+use crate::vfs::{FdNumber, File, Position, SliceSink, SliceSource, notify, touch_accessed};
 use crate::{SysError, SysResult};
 
 /// Bytes that are copied at a time.
@@ -121,6 +121,10 @@ fn copy(
             let position = to.as_deref().map_or(Position::Current, |&to| Position::At(to));
             if length == 0 {
                 return Ok(0);
+            }
+            if total == 0 {
+                notify::on_file(source.path(), InotifyMask::IN_ACCESS);
+                touch_accessed(source.path(), source.flags());
             }
             target.write(task, &mut data, position)
         });

@@ -4,6 +4,7 @@ use bartizan_abi::ioctl::{FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
 use bartizan_abi::process::{Capability, Resource};
 use bartizan_abi::{Errno, FD_CLOEXEC, FcntlCommand, FileType, OpenFlags, SealFlags};
 
+use super::directory::check_owner;
 use super::open::fd_flags;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -80,7 +81,11 @@ pub fn fcntl(task: &CurrentTask, fd: FdNumber, command: u32, argument: u64) -> S
         }
         FcntlCommand::F_GETFL => Ok(u64::from(file.flags().bits())),
         FcntlCommand::F_SETFL => {
-            file.set_flags(OpenFlags::from_bits_truncate(number), CHANGEABLE);
+            let flags = OpenFlags::from_bits_truncate(number);
+            if (flags - file.flags()).contains(OpenFlags::O_NOATIME) {
+                check_owner(task, file.path())?;
+            }
+            file.set_flags(flags, CHANGEABLE);
             Ok(0)
         }
         FcntlCommand::F_DUPFD_QUERY => {
@@ -155,7 +160,7 @@ pub fn ioctl(task: &CurrentTask, fd: FdNumber, request: u32, argument: UserAddr)
                 return Err(Errno::ENOTTY.into());
             }
         }
-        FIONREAD if file.inode().kind() == FileType::Regular => {
+        FIONREAD if file.inode().kind() == FileType::Regular && file.ops().seekable() => {
             let size = i64::try_from(file.inode().attributes()?.size).unwrap_or(i64::MAX);
             let rest = size.saturating_sub_unsigned(*file.offset());
             let rest = i32::try_from(rest).unwrap_or(i32::MAX);

@@ -2,7 +2,7 @@
 
 use bartizan_abi::process::Capability;
 use bartizan_abi::{
-    AT_FDCWD, AtFlags, DeviceNumber, Errno, FileMode, FileType, LINUX_DIRENT_HEADER_SIZE,
+    AT_FDCWD, AtFlags, DeviceNumber, Errno, FileMode, FileType, InotifyMask, LINUX_DIRENT_HEADER_SIZE,
     LINUX_DIRENT64_HEADER_SIZE, RenameFlags,
 };
 
@@ -12,7 +12,7 @@ use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
 use crate::vfs::create::{NewEntry, Removal, create, link as make_link, remove, rename as move_entry};
 use crate::vfs::permission::{May, owns};
-use crate::vfs::{DirectorySink, FdNumber, FollowLast, FsStr, Path};
+use crate::vfs::{DirectorySink, FdNumber, FollowLast, FsStr, Path, notify, touch_accessed};
 
 /// The largest buffer that is filled in one call, bytes: the guest's may be any size.
 const MOST_AT_ONCE: usize = 64 << 10;
@@ -81,6 +81,8 @@ fn read_entries(
     let mut entries = Entries { layout, bytes: Vec::new(), room, full: false };
     let mut offset = file.offset();
     let next = file.ops().read_directory(&file, &mut entries, *offset)?;
+    notify::on_file(file.path(), InotifyMask::IN_ACCESS);
+    touch_accessed(file.path(), file.flags());
     if entries.bytes.is_empty() && entries.full {
         return Err(Errno::EINVAL.into());
     }

@@ -15,7 +15,7 @@ use crate::mm::{
     AreaFlags, LockAll, LockMode, LockPrivilege, MapBacking, MapPlacement, MapPopulate, MapRequest,
     PageSource, ProtectFrom, RemapPlacement, SharedMemory, SyncMode, UserAddr, access_of,
 };
-use crate::vfs::{FdNumber, File};
+use crate::vfs::{FdNumber, File, touch_accessed};
 
 /// How many pages `mincore` reports in one go.
 const MINCORE_PAGES: u64 = 4096;
@@ -154,6 +154,7 @@ fn file_request(
         return Err(Errno::EACCES);
     }
     let source: Arc<dyn PageSource> = file.ops().page_source(&file)?;
+    touch_accessed(file.path(), opened);
     if flags.contains(MapFlags::MAP_GROWSDOWN) {
         return Err(Errno::EINVAL);
     }

@@ -18,6 +18,7 @@ mod event;
 mod exec;
 mod futex;
 mod handle;
+mod inotify;
 mod limits;
 mod lock;
 mod membarrier;

@@ -183,7 +183,7 @@ fn sixth_flags(task: &CurrentTask) -> Result<ReadWriteFlags, Errno> {
 pub fn lseek(task: &CurrentTask, fd: FdNumber, offset: i64, whence: u32) -> SysResult<u64> {
     let file = task.fd_table().get(fd)?;
     let whence = Whence::try_from(whence)?;
-    if !file.ops().seekable() {
+    if !file.ops().seekable() && !file.ops().stays_at_start() {
         return Err(Errno::ESPIPE.into());
     }
     let mut position = file.offset();

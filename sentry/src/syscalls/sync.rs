@@ -3,11 +3,11 @@
 
 use bartizan_abi::process::Resource;
 use bartizan_abi::signal::Signal;
-use bartizan_abi::{Errno, Fadvice, FallocateFlags, FileType, SyncFileRangeFlags};
+use bartizan_abi::{Errno, Fadvice, FallocateFlags, FileType, InotifyMask, SyncFileRangeFlags};
 
 use crate::SysResult;
 use crate::kernel::CurrentTask;
-use crate::vfs::FdNumber;
+use crate::vfs::{FdNumber, notify};
 
 /// `fsync(2)`.
 pub fn fsync(task: &CurrentTask, fd: FdNumber) -> SysResult<()> {
@@ -106,5 +106,7 @@ pub fn fallocate(task: &CurrentTask, fd: FdNumber, mode: u32, offset: i64, lengt
         task.send_self(Signal::SIGXFSZ);
         return Err(Errno::EFBIG.into());
     }
-    Ok(file.ops().allocate(&file, mode, start, bytes)?)
+    file.ops().allocate(&file, mode, start, bytes)?;
+    notify::on_file(file.path(), InotifyMask::IN_MODIFY);
+    Ok(())
 }

@@ -4,9 +4,9 @@ use bartizan_abi::Sysno;
 
 use super::dispatch::Handler;
 use super::{
-    aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, limits,
-    lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority, process,
-    read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system,
+    aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
+    limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority,
+    process, read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system,
     sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
@@ -121,7 +121,7 @@ syscalls! {
     clone => process::clone, Partial("no new namespaces");
     fork => process::fork, Full;
     vfork => process::vfork, Full;
-    execve => exec::execve, Partial("file capabilities are not looked at; no ETXTBSY");
+    execve => exec::execve, Partial("file capabilities are not looked at");
     exit => process::exit, Full;
     wait4 => wait::wait4, Partial("ru_maxrss and the like are zero");
     kill => signal::kill, Full;
@@ -312,6 +312,9 @@ syscalls! {
     keyctl => refused::not_built, Refused("ENOSYS: as without CONFIG_KEYS");
     ioprio_set => priority::ioprio_set, Partial("kept and reported, without effect");
     ioprio_get => priority::ioprio_get, Full;
+    inotify_init => inotify::inotify_init, Full;
+    inotify_add_watch => inotify::inotify_add_watch, Partial("the limit of watches is each instance's; splice and tee tell nothing");
+    inotify_rm_watch => inotify::inotify_rm_watch, Full;
     migrate_pages => memory::without_numa, Refused("as a kernel without NUMA");
     openat => open::openat, Full;
     mkdirat => directory::mkdirat, Full;
@@ -349,6 +352,7 @@ syscalls! {
     epoll_create1 => epoll::epoll_create1, Full;
     dup3 => descriptor::dup3, Full;
     pipe2 => pipe::pipe2, Full;
+    inotify_init1 => inotify::inotify_init1, Full;
     preadv => read_write::preadv, Full;
     pwritev => read_write::pwritev, Full;
     rt_tgsigqueueinfo => signal::rt_tgsigqueueinfo, Full;
@@ -373,7 +377,7 @@ syscalls! {
     memfd_create => memfd::memfd_create, Partial("no huge pages");
     kexec_file_load => refused::not_permitted, Refused("EPERM: the machine is not the sandbox's");
     bpf => refused::not_built, Refused("ENOSYS: as without CONFIG_BPF_SYSCALL");
-    execveat => exec::execveat, Partial("file capabilities are not looked at; no ETXTBSY");
+    execveat => exec::execveat, Partial("file capabilities are not looked at");
     userfaultfd => refused::not_built, Refused("ENOSYS: as without CONFIG_USERFAULTFD");
     membarrier => membarrier::membarrier, Partial("no SYNC_CORE and RSEQ commands");
     mlock2 => memory::mlock2, Full;

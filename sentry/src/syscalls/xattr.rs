@@ -1,8 +1,8 @@
 //! Extended attributes (`xattr(7)`): `getxattr(2)`, `setxattr(2)`, `listxattr(2)`, `removexattr(2)` and their kin.
 
 use bartizan_abi::{
-    AT_FDCWD, AtFlags, Capability, Errno, FileMode, FileType, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX,
-    XattrFlags,
+    AT_FDCWD, AtFlags, Capability, Errno, FileMode, FileType, InotifyMask, XATTR_LIST_MAX, XATTR_NAME_MAX,
+    XATTR_SIZE_MAX, XattrFlags,
 };
 
 use super::UserPath;
@@ -10,7 +10,7 @@ use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
 use crate::vfs::permission::{May, owns};
-use crate::vfs::{FdNumber, FollowLast, FsString, Path};
+use crate::vfs::{FdNumber, FollowLast, FsString, Path, notify};
 
 /// `getxattr(2)`.
 pub fn getxattr(
@@ -201,7 +201,9 @@ pub(super) fn set(
     let mut data = vec![0; size];
     task.read_bytes(value, &mut data)?;
     check(task, path, &name, May::WRITE)?;
-    Ok(path.inode().ops().set_xattr(path.inode(), &name, &data, flags)?)
+    path.inode().ops().set_xattr(path.inode(), &name, &data, flags)?;
+    notify::on_path(path, InotifyMask::IN_ATTRIB);
+    Ok(())
 }
 
 pub(super) fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: usize) -> SysResult<usize> {
@@ -222,5 +224,7 @@ pub(super) fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: u
 pub(super) fn remove(task: &CurrentTask, path: &Path, name: UserPath) -> SysResult<()> {
     let name = read_name(task, name)?;
     check(task, path, &name, May::WRITE)?;
-    Ok(path.inode().ops().remove_xattr(path.inode(), &name)?)
+    path.inode().ops().remove_xattr(path.inode(), &name)?;
+    notify::on_path(path, InotifyMask::IN_ATTRIB);
+    Ok(())
 }

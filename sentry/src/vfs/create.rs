@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bartizan_abi::process::Capability;
-use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, RenameFlags};
+use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, InotifyMask, RenameFlags};
 
+use super::notify::{self, Move};
 use super::permission::{May, is_sticky_for};
 use super::walk::{LastKind, Parent, Walker};
 use super::{Dentry, FsStr, Inode, NewNode, Path, Rename};
@@ -83,7 +84,8 @@ pub fn create(
             ops.make_symlink(directory, &parent.name, target, &node)?
         }
     };
-    let dentry = add_entry(walker, &parent.directory, &parent.name, inode);
+    let dentry = add_entry(walker, &parent.directory, &parent.name, Arc::clone(&inode));
+    notify::on_entry(directory, &parent.name, &inode, InotifyMask::IN_CREATE);
     drop(locked);
     Path::new(Arc::clone(&parent.directory.mount), dentry).ok_or(Errno::ENOENT)
 }
@@ -132,6 +134,8 @@ pub fn link(walker: &Walker<'_>, parent: &Parent, target: &Path) -> Result<(), E
     }
     directory.ops().link(directory, &parent.name, target.inode())?;
     add_entry(walker, &parent.directory, &parent.name, Arc::clone(target.inode()));
+    notify::on_inode(target.inode(), InotifyMask::IN_ATTRIB);
+    notify::on_entry(directory, &parent.name, target.inode(), InotifyMask::IN_CREATE);
     Ok(())
 }
 
@@ -174,13 +178,18 @@ pub fn remove(walker: &Walker<'_>, parent: &Parent, removal: Removal) -> Result<
         return Err(Errno::EBUSY);
     }
     match removal {
-        Removal::File => directory.ops().unlink(directory, &parent.name, target)?,
+        Removal::File => {
+            directory.ops().unlink(directory, &parent.name, target)?;
+            notify::on_inode(target, InotifyMask::IN_ATTRIB);
+        }
         Removal::Directory => {
             let _inner = target.lock_directory_below();
             directory.ops().remove_directory(directory, &parent.name, target)?;
         }
     }
     parent.directory.dentry.forget_child(&parent.name);
+    notify::on_name_gone(target);
+    notify::on_entry(directory, &parent.name, target, InotifyMask::IN_DELETE);
     drop(locked);
     Ok(())
 }
@@ -249,7 +258,24 @@ pub fn rename(walker: &Walker<'_>, old: &Parent, new: &Parent, flags: RenameFlag
     } else {
         cache.rename(&source, &new.directory.dentry, &new.name);
     }
+    tell_of_rename(walker, &rename, exchange);
     Ok(())
+}
+
+/// Tells those who watch files of a rename.
+fn tell_of_rename(walker: &Walker<'_>, rename: &Rename<'_>, exchange: bool) {
+    let (old, new) = ((&**rename.old_directory, rename.old_name), (&**rename.new_directory, rename.new_name));
+    let target = rename.target.map(|target| &**target);
+    let replaced = if exchange { None } else { target };
+    let cookie = || walker.namespace.new_cookie();
+    notify::on_move(&Move { from: old, to: new, source: rename.source, replaced }, cookie);
+    match target {
+        Some(source) if exchange => {
+            notify::on_move(&Move { from: new, to: old, source, replaced: None }, cookie);
+        }
+        Some(gone) => notify::on_name_gone(gone),
+        None => {}
+    }
 }
 
 /// Whether a rename is allowed and possible.

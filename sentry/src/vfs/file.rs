@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use bartizan_abi::{Errno, FallocateFlags, OpenFlags, PollEvents};
 
+use super::notify;
+use super::write_count::WriteShare;
 use super::{DataSink, DataSource, DirectorySink, Inode, Path};
 use crate::SysResult;
 use crate::kernel::epoll::Watchers;
@@ -42,11 +44,14 @@ pub struct File {
     last_offset: AtomicU64,
     /// Epoll instances that watch it.
     watchers: Watchers,
+    /// Whether it counts among those who write the inode, or forbid that.
+    share: WriteShare,
 }
 
 impl File {
     /// A description of `ops` opened with `flags` at `path`.
     pub fn new(ops: Box<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<Self> {
+        path.inode().count_open();
         Arc::new(Self {
             ops,
             path,
@@ -54,6 +59,7 @@ impl File {
             offset: Mutex::new(LockClass::FileOffset, 0),
             last_offset: AtomicU64::new(0),
             watchers: Watchers::default(),
+            share: WriteShare::default(),
         })
     }
 
@@ -106,6 +112,22 @@ impl File {
         &self.watchers
     }
 
+    /// Counts it among the writers of its inode (`get_write_access`); `ETXTBSY` while a program runs from that.
+    pub(super) fn count_as_writer(&self) -> Result<(), Errno> {
+        self.share.write(self.inode())
+    }
+
+    /// Forbids writing to its inode, from which a program is started, for as long as it is open (`deny_write_access`); `ETXTBSY` while
+    /// somebody writes.
+    pub(super) fn forbid_writes(&self) -> Result<(), Errno> {
+        self.share.forbid(self.inode())
+    }
+
+    /// Forbids writing no longer: it is loaded. That it runs is for its address space to say.
+    pub fn allow_writes(&self) {
+        self.share.give_up(self.inode());
+    }
+
     /// The position, locked for a read or write that moves it.
     pub fn offset(&self) -> OffsetGuard<'_> {
         OffsetGuard { offset: self.offset.lock(), last: &self.last_offset }
@@ -147,11 +169,16 @@ impl Drop for OffsetGuard<'_> {
 
 impl Drop for File {
     fn drop(&mut self) {
+        notify::on_close(self);
         if let Some(locks) = self.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
             locks.release(self.identity());
         }
+        self.share.give_up(self.inode());
         self.watchers.file_closed(self);
         self.ops.release();
+        if self.inode().count_close() {
+            notify::on_last_close(self.inode());
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{DeviceNumber, Errno};
 
+use super::notify::Watches;
 use super::{FilesystemStatistics, FsStr, Inode};
 
 /// What a file system as a whole does.
@@ -55,12 +56,19 @@ pub struct Filesystem {
     /// Whether nothing in it may be changed, by whatever mount.
     pub read_only: bool,
     ops: Box<dyn FilesystemOps>,
+    /// Who watches inodes of it.
+    watches: Watches,
 }
 
 impl Filesystem {
     /// A new instance. `device` comes from [`Kernel::allocate_device`](crate::kernel::Kernel::allocate_device).
     pub fn new(device: DeviceNumber, read_only: bool, ops: Box<dyn FilesystemOps>) -> Arc<Self> {
-        Arc::new(Self { device, read_only, ops })
+        Arc::new(Self { device, read_only, ops, watches: Watches::default() })
+    }
+
+    /// Who watches inodes of it.
+    pub(super) fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     /// What it implements.

@@ -3,10 +3,15 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bartizan_abi::{Errno, FileType, RenameFlags, SealFlags};
 
-use super::{AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest, Path};
+use super::write_count::WriteCount;
+use super::{
+    AccessRule, AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest,
+    Path,
+};
 use crate::kernel::{CurrentTask, ThreadGroup};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
@@ -19,6 +24,10 @@ pub struct Inode {
     ops: Box<dyn InodeOps>,
     /// Entries of a directory change one at a time (`i_rwsem`).
     entries: Mutex<()>,
+    /// Who writes it, or forbids that.
+    writers: WriteCount,
+    /// Open file descriptions of it.
+    opens: AtomicUsize,
     /// State that the VFS keeps for the few inodes that need it: FIFO ends, advisory locks, bound sockets.
     extra: std::sync::OnceLock<Box<super::InodeExtra>>,
 }
@@ -37,6 +46,8 @@ impl Inode {
             filesystem,
             ops,
             entries: Mutex::new(LockClass::Directory, ()),
+            writers: WriteCount::default(),
+            opens: AtomicUsize::new(0),
             extra: std::sync::OnceLock::new(),
         })
     }
@@ -78,6 +89,26 @@ impl Inode {
         self.entries.try_lock()
     }
 
+    /// Whether somebody has it open.
+    pub(super) fn is_open(&self) -> bool {
+        self.opens.load(Ordering::Acquire) != 0
+    }
+
+    /// One open file description more.
+    pub(super) fn count_open(&self) {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One open file description less; whether that was the last.
+    pub(super) fn count_close(&self) -> bool {
+        self.opens.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Who writes it, or forbids that.
+    pub(super) fn write_count(&self) -> &WriteCount {
+        &self.writers
+    }
+
     /// The state that the VFS keeps for it, made at first use.
     pub fn extra(&self) -> &super::InodeExtra {
         self.extra.get_or_init(Box::default)
@@ -105,6 +136,10 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     fn set_attributes(&self, _inode: &Inode, _changes: &AttributeChanges) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
+
+    /// It has been read: the time of last access changes as `rule` says. Nothing by default: who keeps such times elsewhere changes them
+    /// there.
+    fn touch_accessed(&self, _rule: AccessRule) {}
 
     /// Whether [`open`](Self::open) opens FIFOs and devices too: they are not the VFS's own objects (a pipe of the host).
     fn opens_everything(&self) -> bool {

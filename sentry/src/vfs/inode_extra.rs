@@ -3,15 +3,17 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::locks::FileLocks;
+use super::notify::Watches;
 use crate::kernel::pipe::Pipe;
 use crate::kernel::unix::UnixSocket;
 
-/// Ends of a FIFO, advisory locks, a bound socket.
+/// Ends of a FIFO, advisory locks, a bound socket, watches.
 #[derive(Debug, Default)]
 pub struct InodeExtra {
     pipe: OnceLock<Arc<Pipe>>,
     socket: OnceLock<Weak<UnixSocket>>,
     locks: OnceLock<FileLocks>,
+    watches: OnceLock<Watches>,
 }
 
 impl InodeExtra {
@@ -28,6 +30,16 @@ impl InodeExtra {
     /// The advisory locks on it, if there ever were any.
     pub fn existing_locks(&self) -> Option<&FileLocks> {
         self.locks.get()
+    }
+
+    /// Who watches it.
+    pub(super) fn watches(&self) -> &Watches {
+        self.watches.get_or_init(Watches::default)
+    }
+
+    /// Who watches it, if anybody ever did.
+    pub(super) fn existing_watches(&self) -> Option<&Watches> {
+        self.watches.get()
     }
 
     /// The socket that is bound here, as long as it is open.

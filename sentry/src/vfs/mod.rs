@@ -7,6 +7,7 @@
 //!
 //! A file system implements [`FilesystemOps`], [`InodeOps`] and [`FileOps`]; all of them have defaults.
 
+mod access_time;
 pub mod create;
 mod dentry;
 mod device;
@@ -21,12 +22,15 @@ mod io;
 pub mod lock_waits;
 pub mod locks;
 mod mount;
+pub mod notify;
 mod open;
 pub mod permission;
 mod transfer;
 mod types;
 mod walk;
+mod write_count;
 
+pub use access_time::{AccessRule, touch_accessed};
 pub use dentry::{Dentry, DentryCache};
 pub use device::{DeviceOps, DeviceRegistry};
 pub use fd_table::{FdFlags, FdNumber, FdTable, NR_OPEN};
@@ -44,6 +48,7 @@ pub use types::{
     AttributeChanges, Attributes, FilesystemStatistics, FsStr, FsString, NAME_MAX, NewNode, PATH_MAX,
 };
 pub use walk::{FollowLast, LastKind, Parent, Walker, link_text};
+pub use write_count::{WritesForbidden, writing};
 
 use bartizan_abi::Errno;
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileMode, FileType, OpenFlags};
+use bartizan_abi::{Errno, FileMode, FileType, InotifyMask, OpenFlags};
 
 use super::create::create_regular;
 use super::permission::{May, owns};
 use super::walk::{FollowLast, Walker};
+use super::write_count::writing;
 use super::{
     AttributeChanges, Dentry, DirectorySink, File, FileOps, FsStr, MountFlags, NewNode, OpenRequest, Path,
+    notify,
 };
 use crate::kernel::pipe::PipeAccess;
 use crate::kernel::{Credentials, CurrentTask, realtime};
@@ -152,7 +154,8 @@ fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<A
     let file = open_checked(path, flags, walker)?;
     if truncates && kind == FileType::Regular {
         let changes = AttributeChanges { size: Some(0), changed: realtime(), ..AttributeChanges::default() };
-        path.inode().ops().set_attributes(path.inode(), &changes)?;
+        writing(path.inode(), || path.inode().ops().set_attributes(path.inode(), &changes))?;
+        notify::on_change(path, &changes);
     }
     Ok(file)
 }
@@ -175,9 +178,23 @@ fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult
             walker.namespace.devices().open(number, inode, &request)?
         }
         FileType::Symlink => return Err(Errno::ELOOP.into()),
+        FileType::Regular if flags.writable() => return open_for_writing(&request),
         FileType::Regular | FileType::Directory => inode.ops().open(inode, &request)?,
     };
-    Ok(File::new(ops, path.clone(), flags))
+    let file = File::new(ops, path.clone(), flags);
+    notify::on_file(path, InotifyMask::IN_OPEN);
+    Ok(file)
+}
+
+/// Opens a regular file for writing: `ETXTBSY` while a program runs from it.
+fn open_for_writing(request: &OpenRequest<'_>) -> SysResult<Arc<File>> {
+    let inode = request.path.inode();
+    writing(inode, || {
+        let file = File::new(inode.ops().open(inode, request)?, request.path.clone(), request.flags);
+        file.count_as_writer()?;
+        notify::on_file(request.path, InotifyMask::IN_OPEN);
+        Ok(file)
+    })
 }
 
 /// Opens a FIFO, or once more a pipe, which does not wait for its other side.
@@ -198,10 +215,10 @@ fn open_fifo(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<Bo
     }
 }
 
-/// Opens `path` for reading by the kernel, access to which has been checked: a program to be executed.
+/// Opens `path` for reading by the kernel, access to which has been checked: a program to be executed, which nobody may write meanwhile.
 ///
 /// # Errors
-/// What the file system answers.
+/// What the file system answers; `ETXTBSY` while somebody writes.
 pub(super) fn open_path(
     path: &Path,
     flags: OpenFlags,
@@ -210,7 +227,10 @@ pub(super) fn open_path(
 ) -> Result<Arc<File>, Errno> {
     let request = OpenRequest { flags, credentials, task, path };
     let ops = path.inode().ops().open(path.inode(), &request)?;
-    Ok(File::new(ops, path.clone(), flags))
+    let file = File::new(ops, path.clone(), flags);
+    notify::on_file(path, InotifyMask::IN_OPEN);
+    file.forbid_writes()?;
+    Ok(file)
 }
 
 /// The error of an operation that cannot be interrupted.

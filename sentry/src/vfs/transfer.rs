@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use bartizan_abi::process::{Capability, Resource};
 use bartizan_abi::signal::Signal;
-use bartizan_abi::{Errno, FileMode, FileType, OpenFlags, PollEvents};
+use bartizan_abi::{Errno, FileMode, FileType, InotifyMask, OpenFlags, PollEvents};
 
-use super::{AttributeChanges, DataSink, DataSource, File, Written};
+use super::{AttributeChanges, DataSink, DataSource, File, Written, notify, touch_accessed};
 use crate::kernel::{CurrentTask, realtime};
 use crate::{Restart, SysError, SysResult, WaitError};
 
@@ -25,6 +25,20 @@ impl File {
     /// # Errors
     /// Those of `read(2)`; an interruption.
     pub fn read(&self, task: &CurrentTask, sink: &mut dyn DataSink, position: Position) -> SysResult<usize> {
+        let count = self.read_quietly(task, sink, position)?;
+        touch_accessed(self.path(), self.flags());
+        if count > 0 {
+            notify::on_file(self.path(), InotifyMask::IN_ACCESS);
+        }
+        Ok(count)
+    }
+
+    fn read_quietly(
+        &self,
+        task: &CurrentTask,
+        sink: &mut dyn DataSink,
+        position: Position,
+    ) -> SysResult<usize> {
         if !self.flags().readable() {
             return Err(Errno::EBADF.into());
         }
@@ -53,6 +67,19 @@ impl File {
     /// # Errors
     /// Those of `write(2)`; an interruption before anything was written.
     pub fn write(
+        &self,
+        task: &CurrentTask,
+        source: &mut dyn DataSource,
+        position: Position,
+    ) -> SysResult<usize> {
+        let count = self.write_quietly(task, source, position)?;
+        if count > 0 {
+            notify::on_file(self.path(), InotifyMask::IN_MODIFY);
+        }
+        Ok(count)
+    }
+
+    fn write_quietly(
         &self,
         task: &CurrentTask,
         source: &mut dyn DataSource,

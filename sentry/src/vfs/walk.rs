@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, ResolveFlags};
+use bartizan_abi::{Errno, FileType, OpenFlags, ResolveFlags};
 use smallvec::SmallVec;
 
 use super::permission::May;
 use super::{
     CachePolicy, Dentry, FsStr, FsString, LinkTarget, MountFlags, MountNamespace, NAME_MAX, PATH_MAX, Path,
+    touch_accessed,
 };
 use crate::kernel::{Credentials, CurrentTask};
 
@@ -331,6 +332,7 @@ impl Progress<'_> {
         if self.links > MOST_LINKS || forbidden || link.mount.flags().contains(MountFlags::NO_SYMFOLLOW) {
             return Err(Errno::ELOOP);
         }
+        touch_accessed(link, OpenFlags::empty());
         match link.inode().ops().read_link(link.inode(), self.walker.task)? {
             LinkTarget::Text(target) => self.splice(&target),
             LinkTarget::Object { path, .. } => {
@@ -381,6 +383,7 @@ pub fn link_text(path: &Path, task: Option<&CurrentTask>) -> Result<FsString, Er
     if path.inode().kind() != FileType::Symlink {
         return Err(Errno::EINVAL);
     }
+    touch_accessed(path, OpenFlags::empty());
     Ok(match path.inode().ops().read_link(path.inode(), task)? {
         LinkTarget::Text(text) | LinkTarget::Object { text, .. } => text,
     })

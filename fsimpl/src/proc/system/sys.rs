@@ -6,6 +6,7 @@ use bartizan_abi::{Capability, Errno};
 use bartizan_sentry::kernel::mqueue::{MSG_MAX, MSGSIZE_MAX, QUEUES_MAX};
 use bartizan_sentry::kernel::{AIO_MAX_NR, PID_MAX, UtsNames};
 use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
+use bartizan_sentry::vfs::notify::{MAX_QUEUED_EVENTS, MAX_WATCHES};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::System;
@@ -34,6 +35,12 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
             .file("suid_dumpable", 0o444, number(0))
             .file("protected_hardlinks", 0o444, number(1))
             .file("protected_symlinks", 0o444, number(1))
+            .directory("inotify", |inotify| {
+                inotify
+                    .file("max_queued_events", 0o444, number(MAX_QUEUED_EVENTS))
+                    .file("max_user_instances", 0o444, number(NR_OPEN))
+                    .file("max_user_watches", 0o444, number(MAX_WATCHES));
+            })
             .directory("mqueue", |mqueue| {
                 mqueue
                     .file("msg_default", 0o444, number(MSG_MAX))

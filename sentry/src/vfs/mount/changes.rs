@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bartizan_abi::{Errno, FileType};
 
 use super::{Mount, MountFlags, MountNamespace, MountTree, Path, Place, key};
-use crate::vfs::{Dentry, Filesystem, FilesystemRoot};
+use crate::vfs::{Dentry, Filesystem, FilesystemRoot, notify};
 
 /// The most mounts in one namespace (`/proc/sys/fs/mount-max`).
 const MOST_MOUNTS: usize = 100_000;
@@ -139,6 +139,7 @@ impl MountNamespace {
             .collect();
         drop(tree);
         drop((gone, places));
+        notify::on_unmount(&unused);
         self.cache.forget_filesystems(&unused);
         Ok(())
     }

@@ -155,6 +155,8 @@ impl Mount {
 pub struct MountNamespace {
     tree: RwLock<MountTree>,
     next_id: AtomicU64,
+    /// The last cookie of a rename (`inotify(7)`).
+    last_cookie: AtomicU32,
     cache: DentryCache,
     devices: Arc<DeviceRegistry>,
 }
@@ -188,6 +190,7 @@ impl MountNamespace {
         Arc::new(Self {
             tree: RwLock::new(LockClass::Mounts, tree),
             next_id: AtomicU64::new(FIRST_ID + 1),
+            last_cookie: AtomicU32::new(0),
             cache: DentryCache::default(),
             devices,
         })
@@ -196,6 +199,12 @@ impl MountNamespace {
     /// What device nodes stand for.
     pub fn devices(&self) -> &DeviceRegistry {
         &self.devices
+    }
+
+    /// What ties the two halves of the next rename together; never zero.
+    pub(super) fn new_cookie(&self) -> u32 {
+        let last = self.last_cookie.fetch_add(1, Ordering::Relaxed);
+        last.wrapping_add(1).max(1)
     }
 
     /// The dentry cache.

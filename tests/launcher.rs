@@ -361,6 +361,19 @@ fn a_host_file_that_shrinks_while_mapped_is_a_bus_error() -> Result<()> {
 }
 
 #[test]
+fn a_process_that_breaks_its_stub_ends_alone() -> Result<()> {
+    if platforms().first().is_none_or(|platform| platform != "systrap") {
+        return Ok(());
+    }
+    let guest = build_guest("stub_breaker")?;
+    let directory = guest.parent().context("guest without directory")?;
+    let bind = format!("{}:/srv:ro", text(directory)?);
+    let printed = output(&["--bind", &bind, "--", "/srv/stub_breaker"])?;
+    assert_eq!(printed, "0: killed\n1: killed\n2: killed\n");
+    Ok(())
+}
+
+#[test]
 fn many_launchers_run_side_by_side() -> Result<()> {
     let threads: Vec<_> = (0..8)
         .map(|number| {

@@ -28,7 +28,7 @@ pub fn build_guests() -> Result<()> {
     for name in guest_names()? {
         build_guest(&name)?;
     }
-    for name in ["bench", "held_file", "nothing"] {
+    for name in ["bench", "held_file", "nothing", "stub_breaker"] {
         build_guest(name)?;
     }
     Ok(())

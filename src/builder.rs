@@ -4,10 +4,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bartizan_fsimpl::host::ImportedDescriptors;
-use bartizan_fsimpl::{dev, devpts, proc, tmpfs};
+use bartizan_fsimpl::{dev, devpts, proc, sys, tmpfs};
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions};
 use bartizan_sentry::syscalls::trace::Tracer;
-use bartizan_sentry::vfs::{DeviceRegistry, FilesystemRoot, FsContext, MountFlags, MountNamespace};
+use bartizan_sentry::vfs::{
+    DeviceRegistry, FilesystemRoot, FollowLast, FsContext, MountFlags, MountNamespace,
+};
 
 use crate::mount::{Mount, SMALLEST_MEMORY};
 use crate::sandbox::Sandbox;
@@ -125,6 +127,10 @@ fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -
         (b"/dev".to_vec(), Mount::custom(devtmpfs)),
         (b"/dev/pts".to_vec(), Mount::custom(move |_: &Arc<Kernel>| Ok(terminals))),
     ];
+    // A root without a place for it may do without.
+    if fs.resolve(&Credentials::root(), b"/sys", FollowLast::Yes).is_ok() {
+        place(kernel, &fs, b"/sys", Mount::custom(sys::new).read_only())?;
+    }
     for (target, mount) in standard.into_iter().chain(mounts) {
         place(kernel, &fs, &target, mount)?;
     }
@@ -136,6 +142,10 @@ fn register_filesystems(kernel: &Kernel) {
     let types = kernel.filesystem_types();
     types.register("proc", |kernel, options| match options {
         b"" => proc::new(kernel),
+        _ => Err(bartizan_abi::Errno::EINVAL),
+    });
+    types.register("sysfs", |kernel, options| match options {
+        b"" => sys::new(kernel),
         _ => Err(bartizan_abi::Errno::EINVAL),
     });
     types.register("devtmpfs", devtmpfs_with);

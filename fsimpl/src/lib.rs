@@ -9,6 +9,7 @@ pub mod devpts;
 pub mod host;
 pub mod proc;
 mod pseudo;
+pub mod sys;
 #[cfg(test)]
 mod tests;
 pub mod tmpfs;

@@ -1,5 +1,6 @@
 //! The root of `/proc`: files of the sandbox, a directory for each process, `self` and `thread-self`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use bartizan_abi::{Errno, FileType};
@@ -24,7 +25,7 @@ pub struct Root {
     tree: Arc<Tree>,
     kernel: Weak<Kernel>,
     files: Arc<StaticDirectory>,
-    links: [(&'static str, Arc<Inode>); 2],
+    links: [(Cow<'static, str>, Arc<Inode>); 2],
 }
 
 impl Root {
@@ -40,8 +41,8 @@ impl Root {
             tree.inode(tree.next_number(), FileType::Symlink, link)
         };
         let links = [
-            ("self", link(|reader| reader.group().pid().to_string())),
-            ("thread-self", link(|reader| format!("{}/task/{}", reader.group().pid(), reader.tid()))),
+            ("self".into(), link(|reader| reader.group().pid().to_string())),
+            ("thread-self".into(), link(|reader| format!("{}/task/{}", reader.group().pid(), reader.tid()))),
         ];
         Self { tree: Arc::clone(tree), kernel: Arc::downgrade(kernel), files: Arc::new(files), links }
     }
@@ -115,7 +116,7 @@ impl InodeOps for Root {
 struct RootEntries {
     kernel: Weak<Kernel>,
     files: Arc<StaticDirectory>,
-    links: [(&'static str, Arc<Inode>); 2],
+    links: [(Cow<'static, str>, Arc<Inode>); 2],
 }
 
 impl Entries for RootEntries {

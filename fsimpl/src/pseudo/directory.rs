@@ -1,5 +1,6 @@
 //! Directories of generated trees.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -10,13 +11,16 @@ use bartizan_sentry::vfs::{
 
 use super::{Content, PseudoFile, PseudoLink, Tree};
 
+/// The name of an entry.
+type Name = Cow<'static, str>;
+
 /// A directory whose entries never change.
 #[derive(Debug)]
 pub struct StaticDirectory {
     number: u64,
     parent: u64,
     attributes: Attributes,
-    entries: Arc<[(&'static str, Arc<Inode>)]>,
+    entries: Arc<[(Name, Arc<Inode>)]>,
 }
 
 /// Collects the entries of a [`StaticDirectory`].
@@ -25,7 +29,7 @@ pub struct DirectoryBuilder {
     tree: Arc<Tree>,
     number: u64,
     parent: u64,
-    entries: Vec<(&'static str, Arc<Inode>)>,
+    entries: Vec<(Name, Arc<Inode>)>,
 }
 
 impl DirectoryBuilder {
@@ -35,29 +39,29 @@ impl DirectoryBuilder {
     }
 
     /// Adds a file with permissions `mode`.
-    pub fn file(&mut self, name: &'static str, mode: u32, content: impl Content) -> &mut Self {
+    pub fn file(&mut self, name: impl Into<Name>, mode: u32, content: impl Content) -> &mut Self {
         let number = self.tree.next_number();
         let attributes = self.tree.attributes(FileType::Regular, mode);
         let inode = self.tree.inode(number, FileType::Regular, PseudoFile::new(attributes, content));
-        self.entries.push((name, inode));
+        self.entries.push((name.into(), inode));
         self
     }
 
     /// Adds a symbolic link to `target`.
-    pub fn link(&mut self, name: &'static str, target: &'static str) -> &mut Self {
+    pub fn link(&mut self, name: impl Into<Name>, target: &'static str) -> &mut Self {
         let number = self.tree.next_number();
         let attributes = self.tree.attributes(FileType::Symlink, 0o777);
         let link = PseudoLink::new(attributes, |_: Option<&_>| Ok(LinkTarget::Text(target.into())));
-        self.entries.push((name, self.tree.inode(number, FileType::Symlink, link)));
+        self.entries.push((name.into(), self.tree.inode(number, FileType::Symlink, link)));
         self
     }
 
     /// Adds a directory that `fill` fills.
-    pub fn directory(&mut self, name: &'static str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub fn directory(&mut self, name: impl Into<Name>, fill: impl FnOnce(&mut Self)) -> &mut Self {
         let mut builder = Self::new(&self.tree, self.tree.next_number(), self.number);
         fill(&mut builder);
         let number = builder.number;
-        self.entries.push((name, self.tree.inode(number, FileType::Directory, builder.finish())));
+        self.entries.push((name.into(), self.tree.inode(number, FileType::Directory, builder.finish())));
         self
     }
 
@@ -72,7 +76,7 @@ impl DirectoryBuilder {
 
 impl StaticDirectory {
     /// Its entries.
-    pub fn entries(&self) -> &[(&'static str, Arc<Inode>)] {
+    pub fn entries(&self) -> &[(Name, Arc<Inode>)] {
         &self.entries
     }
 
@@ -150,7 +154,7 @@ fn list_dots(sink: &mut dyn DirectorySink, number: u64, parent: u64, position: u
 }
 
 #[derive(Debug)]
-struct FixedEntries(Arc<[(&'static str, Arc<Inode>)]>);
+struct FixedEntries(Arc<[(Name, Arc<Inode>)]>);
 
 impl Entries for FixedEntries {
     fn list(&self, sink: &mut dyn DirectorySink, position: u64) -> Result<u64, Errno> {

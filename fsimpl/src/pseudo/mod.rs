@@ -63,6 +63,11 @@ impl Tree {
     }
 }
 
+/// The processors that guests run on: those of the host.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What `stat` tells of a file of root's.
 pub fn attributes(kind: FileType, mode: u32, time: Timespec) -> Attributes {
     Attributes {

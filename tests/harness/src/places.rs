@@ -1,8 +1,10 @@
 //! Where sources and built files lie.
 
+use std::fs::{metadata, read_dir};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The root of the source tree.
 pub fn source_directory() -> &'static Path {
@@ -27,8 +29,33 @@ pub fn target_directory() -> Result<PathBuf> {
 }
 
 /// The launcher, as cargo builds it beside the tests.
+///
+/// Errors: it is missing, or older than what it is made of (building the tests alone does not build it).
 pub fn launcher() -> Result<PathBuf> {
     let path = profile_directory()?.join("examples/launcher");
-    anyhow::ensure!(path.exists(), "{} is missing: run `cargo build --examples`", path.display());
+    let built = metadata(&path).and_then(|data| data.modified());
+    let built =
+        built.with_context(|| format!("{} is missing: run `cargo build --examples`", path.display()))?;
+    for directory in ["abi/src", "platform/src", "sentry/src", "fsimpl/src", "src", "examples/launcher"] {
+        let source = newer_than(&source_directory().join(directory), built)?;
+        if let Some(source) = source {
+            bail!("{} is older than {}: run `cargo build --examples`", path.display(), source.display());
+        }
+    }
     Ok(path)
+}
+
+/// A file below `directory` that was changed after `time`.
+fn newer_than(directory: &Path, time: SystemTime) -> Result<Option<PathBuf>> {
+    for entry in read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let entry = entry?;
+        let found = match entry.file_type()?.is_dir() {
+            true => newer_than(&entry.path(), time)?,
+            false => (entry.metadata()?.modified()? > time).then(|| entry.path()),
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }

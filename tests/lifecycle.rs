@@ -344,6 +344,23 @@ fn memory_of_ended_programs_is_free_again() -> Result<()> {
 }
 
 #[test]
+fn memory_of_removed_files_is_free_again() -> Result<()> {
+    let _alone = alone();
+    let sandbox = builder()?.build()?;
+    let mut keeper = start(&sandbox, "echo ready; read end")?;
+    let before = sandbox.memory_used();
+    let script = "i=0; while [ $i -lt 5 ]; do head -c 20000000 /dev/zero > /tmp/one$i; head -c 20000000 /dev/zero > /tmp/two; \
+                  mv /tmp/two /tmp/three; rm /tmp/one$i; i=$((i + 1)); done; rm /tmp/three";
+    let output = sandbox.command("/bin/sh").args(["-c", script]).env("PATH", "/usr/bin:/bin").output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let after = sandbox.memory_used();
+    ensure!(after < before + (8 << 20), "{before} bytes in use have become {after}");
+    keeper.signal(SIGKILL);
+    keeper.wait_timeout(LIMIT)?;
+    Ok(())
+}
+
+#[test]
 fn errors_name_what_is_wrong() -> Result<()> {
     let _alone = alone();
     let sandbox = builder()?.build()?;

@@ -18,7 +18,7 @@
 //! allows `rt_sigreturn` from one address, and that call changes nothing but the thread's own registers, signal mask and signal stack. Guest threads hold no
 //! descriptor at all. The leader and the mapper of a stub, which do, never run guest code, keep their state in registers, and read their orders from a
 //! page that the stub cannot write. Frames are in memory that guest threads can write: what is read from them is checked once, on a copy; a guest
-//! that destroys its own frame is as good as killed, and so is one that blocks the signal that interrupts it (see [watchdog](watchdog)).
+//! that destroys its own frame is as good as killed, and so is one that blocks the signal that interrupts it (see [watchdog]).
 //!
 //! What remains visible is that the guest can read and write the stub's region above [`layout::BASE`], where Linux would raise `SIGSEGV`.
 

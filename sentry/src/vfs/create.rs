@@ -96,7 +96,7 @@ fn may_set_group_id(walker: &Walker<'_>, gid: u32) -> bool {
 
 /// Puts a new entry into the cache in place of its absence. The directory is locked.
 fn add_entry(walker: &Walker<'_>, directory: &Path, name: &FsStr, inode: Arc<Inode>) -> Arc<Dentry> {
-    directory.dentry.forget_child(name);
+    walker.namespace.cache().forget(&directory.dentry, name);
     walker.namespace.cache().add(&directory.dentry, name, Some(inode))
 }
 
@@ -187,7 +187,7 @@ pub fn remove(walker: &Walker<'_>, parent: &Parent, removal: Removal) -> Result<
             directory.ops().remove_directory(directory, &parent.name, target)?;
         }
     }
-    parent.directory.dentry.forget_child(&parent.name);
+    walker.namespace.cache().forget(&parent.directory.dentry, &parent.name);
     notify::on_name_gone(target);
     notify::on_entry(directory, &parent.name, target, InotifyMask::IN_DELETE);
     drop(locked);

@@ -3,8 +3,8 @@
 //! A dentry knows its parent; a parent knows its children weakly. What keeps recently used dentries alive is the
 //! [`DentryCache`], which holds a bounded number of them, so that a walk over a large tree does not fill the memory.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::{Filesystem, FsStr, FsString, Inode};
@@ -21,6 +21,8 @@ pub struct Dentry {
     children: RwLock<HashMap<FsString, Weak<Dentry>>>,
     /// How many mounts, in all namespaces, hide what is here.
     mounts: AtomicU32,
+    /// As what the cache keeps it; zero if it does not. Changes under the cache's lock.
+    kept_as: AtomicU64,
 }
 
 /// Where a dentry is in its tree.
@@ -44,6 +46,7 @@ impl Dentry {
             place: RwLock::new(LockClass::Dentry, Place { parent, name, linked }),
             children: RwLock::new(LockClass::DentryChildren, HashMap::new()),
             mounts: AtomicU32::new(0),
+            kept_as: AtomicU64::new(0),
         })
     }
 
@@ -98,12 +101,12 @@ impl Dentry {
         self.children.read().get(name)?.upgrade()
     }
 
-    /// Forgets the cached child `name`.
-    pub fn forget_child(&self, name: &FsStr) {
+    /// Forgets the cached child `name`, and returns it.
+    fn forget_child(&self, name: &FsStr) -> Option<Arc<Self>> {
         let forgotten = self.children.write().remove(name);
-        if let Some(child) = forgotten.and_then(|child| child.upgrade()) {
-            child.place.write().linked = false;
-        }
+        let child = forgotten.and_then(|child| child.upgrade())?;
+        child.place.write().linked = false;
+        Some(child)
     }
 
     /// Puts `child` below this dentry under its name.
@@ -153,14 +156,21 @@ impl Drop for Dentry {
 /// Keeps recently made dentries, and orders renames.
 #[derive(Debug)]
 pub struct DentryCache {
-    recent: Mutex<VecDeque<Arc<Dentry>>>,
+    recent: Mutex<Recent>,
     renames: Mutex<()>,
+}
+
+/// The dentries that are kept, in the order in which they came.
+#[derive(Debug, Default)]
+struct Recent {
+    last: u64,
+    kept: BTreeMap<u64, Arc<Dentry>>,
 }
 
 impl Default for DentryCache {
     fn default() -> Self {
         Self {
-            recent: Mutex::new(LockClass::DentryCache, VecDeque::new()),
+            recent: Mutex::new(LockClass::DentryCache, Recent::default()),
             renames: Mutex::new(LockClass::Rename, ()),
         }
     }
@@ -178,11 +188,25 @@ impl DentryCache {
     fn keep(&self, dentry: Arc<Dentry>) {
         let evicted = {
             let mut recent = self.recent.lock();
-            recent.push_back(dentry);
-            if recent.len() > KEPT { recent.pop_front() } else { None }
+            recent.last += 1;
+            let number = recent.last;
+            dentry.kept_as.store(number, Ordering::Relaxed);
+            recent.kept.insert(number, dentry);
+            if recent.kept.len() > KEPT { recent.kept.pop_first() } else { None }
         };
         // Outside of the lock: it may be the last reference to a long chain.
         drop(evicted);
+    }
+
+    /// Forgets the child `name` of `parent`: the name leads elsewhere now, or nowhere. What it led to is not kept any more, so that a file that
+    /// was removed gives its memory back. The caller holds the lock of the directory.
+    pub fn forget(&self, parent: &Dentry, name: &FsStr) {
+        let Some(child) = parent.forget_child(name) else { return };
+        let kept = {
+            let mut recent = self.recent.lock();
+            recent.kept.remove(&child.kept_as.swap(0, Ordering::Relaxed))
+        };
+        drop(kept);
     }
 
     /// One rename between directories at a time.
@@ -192,7 +216,7 @@ impl DentryCache {
 
     /// Moves `dentry` to `name` below `parent`; what was there is forgotten. The caller holds the locks of both directories.
     pub fn rename(&self, dentry: &Arc<Dentry>, parent: &Arc<Dentry>, name: &FsStr) {
-        parent.forget_child(name);
+        self.forget(parent, name);
         let old = {
             let mut place = dentry.place.write();
             let old_name = std::mem::replace(&mut place.name, name.to_vec());
@@ -217,6 +241,7 @@ impl DentryCache {
             place.linked = true;
         }
         first_parent.adopt(first_name, second);
+        self.keep(Arc::clone(second));
     }
 
     /// Drops what is kept of file systems that are not mounted any more, so that their memory is given back.
@@ -225,21 +250,21 @@ impl DentryCache {
             return;
         }
         // Looked at without the lock, which comes after those of dentries.
-        let all = std::mem::take(&mut *self.recent.lock());
-        let (forgotten, kept): (VecDeque<_>, VecDeque<_>) = all
-            .into_iter()
-            .partition(|dentry: &Arc<Dentry>| filesystems.iter().any(|filesystem| dentry.is_of(filesystem)));
-        {
-            let mut recent = self.recent.lock();
-            let newer = std::mem::replace(&mut *recent, kept);
-            recent.extend(newer);
+        let all: Vec<Arc<Dentry>> = self.recent.lock().kept.values().cloned().collect();
+        for dentry in all {
+            if filesystems.iter().any(|filesystem| dentry.is_of(filesystem)) {
+                let kept = {
+                    let mut recent = self.recent.lock();
+                    recent.kept.remove(&dentry.kept_as.swap(0, Ordering::Relaxed))
+                };
+                drop(kept);
+            }
         }
-        drop(forgotten);
     }
 
     /// Drops everything that is kept only by the cache.
     pub fn clear(&self) {
-        let all = std::mem::take(&mut *self.recent.lock());
+        let all = std::mem::take(&mut self.recent.lock().kept);
         drop(all);
     }
 }

@@ -165,7 +165,7 @@ impl<'a> Walker<'a> {
             if valid {
                 return Ok(child);
             }
-            directory.dentry.forget_child(name);
+            self.namespace.cache().forget(&directory.dentry, name);
         }
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);

@@ -66,6 +66,12 @@ impl MockPlatform {
         self.scripts.lock().0.push_back(Box::new(script));
     }
 
+    /// Drops the scripts that no context has taken.
+    pub fn clear_scripts(&self) {
+        let scripts = std::mem::take(&mut self.scripts.lock().0);
+        drop(scripts);
+    }
+
     /// Adds a script of single steps, one for each switch. When none is left, the switch reports the death of the stub.
     pub fn add_steps<Step>(&self, steps: impl IntoIterator<Item = Step>)
     where

@@ -85,8 +85,10 @@ impl Programs {
         has_started
     }
 
-    /// Waits for all closures; one that panicked on its own account fails the test.
+    /// Waits for all closures; one that panicked on its own account fails the test. No task is made any more: what a fork that failed would
+    /// have run never starts.
     pub fn join(&self) {
+        self.platform.clear_scripts();
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             if let Err(panic) = thread.join()

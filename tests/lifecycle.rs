@@ -68,15 +68,17 @@ impl Footprint {
         self.is_back_but_for(0)
     }
 
-    /// The same, with `spare` more children, which a sandbox may keep ready while it lives.
+    /// The same, with `spare` more children and their descriptors, which a sandbox may keep ready while it lives.
     fn is_back_but_for(&self, spare: usize) -> Result<()> {
         // The allocator keeps a few areas for the threads of the next sandbox.
         const KEPT_MAPPINGS: usize = 24;
+        // A stub that is ready has its control file, its listener, and the descriptors of its orders.
+        const DESCRIPTORS_OF_SPARE: usize = 6;
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let now = Self::now()?;
             let back = now.threads <= self.threads
-                && now.descriptors <= self.descriptors
+                && now.descriptors <= self.descriptors + spare * DESCRIPTORS_OF_SPARE
                 && now.mappings <= self.mappings + KEPT_MAPPINGS
                 && now.children <= self.children + spare;
             if back {

@@ -70,6 +70,7 @@ impl CurrentTask {
         };
         opened.iter().for_each(|file| file.allow_writes());
         self.release_robust_futexes();
+        self.futex_owner().restart();
         self.set_clear_child_tid(0);
         self.replace_memory(image.memory);
         self.release_vfork_parent();

@@ -69,7 +69,7 @@ impl CurrentTask {
         }
     }
 
-    /// Releases the robust futexes that the task still holds; it has none afterwards.
+    /// Releases the robust futexes that the task still holds, and those that others wait to own; it has none afterwards.
     pub(super) fn release_robust_futexes(&self) {
         let head = self.robust_list();
         if head != 0 {
@@ -77,6 +77,7 @@ impl CurrentTask {
             let tid = self.tid().cast_unsigned();
             self.kernel().futexes().release_robust_list(&self.mm(), crate::mm::UserAddr(head), tid);
         }
+        self.kernel().futexes().release_ownerships(self.task());
     }
 
     /// `CLONE_CHILD_CLEARTID`: whoever joins this thread waits for the word to become zero.
@@ -170,6 +171,7 @@ impl Kernel {
     /// Takes a task that has ended out of the tree; with the last one of its process, the process ends.
     pub(super) fn leave_tree(&self, task: &Arc<Task>, end: TaskEnd) {
         let group = task.group();
+        self.futexes().release_ownerships(task);
         let mut tree = self.tree();
         if tree.task(task.tid()).is_none_or(|known| !Arc::ptr_eq(known, task)) {
             return;

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bartizan_abi::process::Personality;
 use bartizan_platform::Interrupter;
 
+use super::futex::FutexOwner;
 use super::seccomp::Seccomp;
 use super::signal::SignalActions;
 use super::sysv::{IpcNamespace, UndoList};
@@ -39,6 +40,8 @@ pub struct Task {
     clear_child_tid: AtomicU64,
     /// The robust futexes that it holds (`set_robust_list(2)`).
     robust_list: AtomicU64,
+    /// Whether others wait for futexes that it owns.
+    futex_owner: FutexOwner,
     /// What it gets when its parent ends (`PR_SET_PDEATHSIG`); 0 for nothing.
     parent_death_signal: AtomicI32,
     state: AtomicU8,
@@ -113,6 +116,7 @@ impl Task {
             work: AtomicBool::new(false),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            futex_owner: FutexOwner::default(),
             parent_death_signal: AtomicI32::new(0),
             state: AtomicU8::new(TaskState::Running as u8),
             name: Mutex::new(LockClass::Table, new.name),
@@ -264,6 +268,11 @@ impl Task {
     /// `set_robust_list(2)`.
     pub fn set_robust_list(&self, address: u64) {
         self.robust_list.store(address, Ordering::Relaxed);
+    }
+
+    /// Whether others wait for futexes that it owns.
+    pub(super) fn futex_owner(&self) -> &FutexOwner {
+        &self.futex_owner
     }
 
     /// `PR_GET_PDEATHSIG`.

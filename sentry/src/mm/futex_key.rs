@@ -29,6 +29,12 @@ pub enum FutexScope {
 }
 
 impl FutexKey {
+    /// A private key of an address space that does not exist.
+    #[cfg(test)]
+    pub(crate) fn of_nobody(address: u64) -> Self {
+        Self(Identity::Private { mm: 0, address })
+    }
+
     /// Numbers that are equal for equal keys.
     fn numbers(&self) -> (usize, u64, bool) {
         match &self.0 {

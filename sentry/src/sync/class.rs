@@ -51,6 +51,8 @@ pub enum LockClass {
     FsContext,
     /// A futex bucket; held while a futex word that is in place is loaded or changed.
     Futex,
+    /// Who owns priority-inheritance futexes, and who waits for that.
+    FutexOwners,
     /// The areas of an address space (`mmap_lock`).
     Mappings,
     /// The pages that are in place in an address space.

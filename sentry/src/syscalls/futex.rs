@@ -1,5 +1,6 @@
 //! Futexes: `futex`, `futex_waitv`, `futex_wait`, `futex_wake`, `futex_requeue`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bartizan_abi::{
@@ -8,8 +9,8 @@ use bartizan_abi::{
 };
 
 use super::argument::Argument;
-use crate::kernel::futex::{LockMode, Requeue, WaitRequest, Waited, WakeOperation};
-use crate::kernel::{CurrentTask, RestartBlock, WaitClock, deadline_after};
+use crate::kernel::futex::{ClaimRequeue, LockMode, Ownership, Requeue, WaitRequest, Waited, WakeOperation};
+use crate::kernel::{CurrentTask, RestartBlock, Task, WaitClock, deadline_after};
 use crate::mm::{FutexScope, UserAddr, UserPtr};
 use crate::{Restart, SysError, SysResult};
 
@@ -67,9 +68,14 @@ pub fn futex(
         }
         FutexCommand::FUTEX_TRYLOCK_PI => lock_ownership(task, address, scope, LockMode::Try, None),
         FutexCommand::FUTEX_UNLOCK_PI => unlock_ownership(task, address, scope),
-        FutexCommand::FUTEX_FD | FutexCommand::FUTEX_WAIT_REQUEUE_PI | FutexCommand::FUTEX_CMP_REQUEUE_PI => {
-            Err(Errno::ENOSYS.into())
+        FutexCommand::FUTEX_WAIT_REQUEUE_PI => {
+            let deadline = deadline(task, command, realtime, UserPtr::new(UserAddr(fourth)))?;
+            wait_for_claim(task, (address, other), scope, value, deadline.instant)
         }
+        FutexCommand::FUTEX_CMP_REQUEUE_PI => {
+            requeue_claims(task, (address, other), scope, (value, low(fourth)), third_value)
+        }
+        FutexCommand::FUTEX_FD => Err(Errno::ENOSYS.into()),
     }
 }
 
@@ -179,7 +185,7 @@ fn wake(
         return Err(Errno::EINVAL.into());
     }
     let key = task.mm().futex_key(address, scope)?;
-    Ok(task.kernel().futexes().wake(&key, wake_count(count), bitset))
+    Ok(task.kernel().futexes().wake(&key, wake_count(count), bitset)?)
 }
 
 /// How many `FUTEX_WAKE` wakes: as Linux, one at least.
@@ -238,15 +244,14 @@ fn lock_ownership(
     mode: LockMode,
     deadline: Option<Instant>,
 ) -> SysResult<usize> {
-    let key = task.mm().futex_key(address, scope)?;
-    let kernel = task.kernel();
-    let waited = kernel.futexes().lock_ownership(
-        task,
-        task.tid().cast_unsigned(),
-        (&key, address),
-        (mode, deadline),
-        |owner| kernel.task_exists(owner.cast_signed()),
-    )?;
+    let wanted = ownership(task, address, scope)?;
+    let find = |owner| find_owner(task, owner);
+    let waited = task.kernel().futexes().lock_ownership(task, &wanted, (mode, deadline), find)?;
+    end_of_claim(waited)
+}
+
+/// What an attempt to own a futex returns.
+fn end_of_claim(waited: Waited) -> SysResult<usize> {
     match waited {
         Waited::Woken(_) => Ok(0),
         Waited::TimedOut => Err(Errno::ETIMEDOUT.into()),
@@ -254,11 +259,55 @@ fn lock_ownership(
     }
 }
 
+/// What the caller wants to own.
+fn ownership(task: &CurrentTask, address: UserAddr, scope: FutexScope) -> Result<Ownership, Errno> {
+    let key = task.mm().futex_key(address, scope)?;
+    Ok(Ownership { key, address, number: task.tid().cast_unsigned() })
+}
+
+/// The task whose number the word of a futex holds.
+fn find_owner(task: &CurrentTask, number: u32) -> Option<Arc<Task>> {
+    task.kernel().tree().task(number.cast_signed()).cloned()
+}
+
 fn unlock_ownership(task: &CurrentTask, address: UserAddr, scope: FutexScope) -> SysResult<usize> {
-    let mm = task.mm();
-    let key = mm.futex_key(address, scope)?;
-    task.kernel().futexes().unlock_ownership(&mm, &key, address, task.tid().cast_unsigned())?;
+    let own = ownership(task, address, scope)?;
+    task.kernel().futexes().unlock_ownership(task, &own)?;
     Ok(0)
+}
+
+fn wait_for_claim(
+    task: &CurrentTask,
+    (address, other): (UserAddr, UserAddr),
+    scope: FutexScope,
+    expected: u32,
+    deadline: Option<Instant>,
+) -> SysResult<usize> {
+    if address == other {
+        return Err(Errno::EINVAL.into());
+    }
+    let wanted = ownership(task, other, scope)?;
+    let key = task.mm().futex_key(address, scope)?;
+    let futexes = task.kernel().futexes();
+    end_of_claim(futexes.wait_for_claim(task, (&key, address, expected), &wanted, deadline)?)
+}
+
+fn requeue_claims(
+    task: &CurrentTask,
+    (from, to): (UserAddr, UserAddr),
+    scope: FutexScope,
+    (wake, requeue): (u32, u32),
+    expected: u32,
+) -> SysResult<usize> {
+    let requeue = count_of(requeue)?;
+    // Whoever owns the futex lets others wait for it, so that only one can be woken.
+    if from == to || wake != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mm = task.mm();
+    let (from_key, to_key) = (mm.futex_key(from, scope)?, mm.futex_key(to, scope)?);
+    let request = ClaimRequeue { from: (&from_key, from), to: (&to_key, to), requeue, expected };
+    Ok(task.kernel().futexes().requeue_claims(&mm, &request, |owner| find_owner(task, owner))?)
 }
 
 /// The scope that flags of the newer calls ask for.
@@ -374,7 +423,7 @@ pub fn futex_wake(
     }
     let key = task.mm().futex_key(address, scope)?;
     // Here, other than by `futex(2)`, none are woken for zero.
-    Ok(task.kernel().futexes().wake(&key, usize::try_from(count).unwrap_or(0), bitset))
+    Ok(task.kernel().futexes().wake(&key, usize::try_from(count).unwrap_or(0), bitset)?)
 }
 
 /// `futex_requeue`, call 456.

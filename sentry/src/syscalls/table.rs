@@ -261,7 +261,7 @@ syscalls! {
     fremovexattr => xattr::fremovexattr, Full;
     tkill => signal::tkill, Full;
     time => time::time, Full;
-    futex => futex::futex, Partial("priority-inheritance futexes inherit nothing; FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI are ENOSYS");
+    futex => futex::futex, Partial("owners of priority-inheritance futexes inherit nothing");
     sched_setaffinity => schedule::sched_setaffinity, Partial("kept and reported, without effect");
     sched_getaffinity => schedule::sched_getaffinity, Full;
     set_thread_area => refused::not_built, Refused("ENOSYS: for 32-bit programs");

@@ -5,6 +5,7 @@
 //! whose pages are in place are touched; others are brought in first, without the lock.
 
 mod bucket;
+mod owners;
 mod priority;
 mod requeue;
 mod robust;
@@ -12,11 +13,15 @@ mod wait;
 
 use std::hash::{BuildHasher, RandomState};
 
+use bartizan_abi::Errno;
+
 use crate::mm::FutexKey;
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
 use bucket::{Bucket, Woken};
-pub use priority::LockMode;
+pub use owners::FutexOwner;
+use owners::Owners;
+pub use priority::{ClaimRequeue, LockMode, Ownership};
 pub use requeue::{Requeue, WakeOperation};
 pub use wait::{WaitRequest, Waited};
 
@@ -28,12 +33,18 @@ const BUCKETS: usize = 256;
 pub struct Futexes {
     hasher: RandomState,
     buckets: Box<[Mutex<Bucket>]>,
+    /// Who owns futexes that others want to own; class `FutexOwners`, below the buckets.
+    owners: Mutex<Owners>,
 }
 
 impl Default for Futexes {
     fn default() -> Self {
         let buckets = std::iter::repeat_with(|| Mutex::new(LockClass::Futex, Bucket::default()));
-        Self { hasher: RandomState::new(), buckets: buckets.take(BUCKETS).collect() }
+        Self {
+            hasher: RandomState::new(),
+            buckets: buckets.take(BUCKETS).collect(),
+            owners: Mutex::new(LockClass::FutexOwners, Owners::default()),
+        }
     }
 }
 
@@ -78,9 +89,13 @@ impl Futexes {
     }
 
     /// Wakes up to `count` waiters of `key` that wait for one of `bitset`; gives how many it woke.
-    pub fn wake(&self, key: &FutexKey, count: usize, bitset: u32) -> usize {
+    ///
+    /// # Errors
+    /// `EINVAL` when it comes upon one that waits for an ownership.
+    pub fn wake(&self, key: &FutexKey, count: usize, bitset: u32) -> Result<usize, Errno> {
         let mut woken = Woken::default();
-        self.lock(key).wake(key, count, bitset, &mut woken);
-        woken.unpark()
+        let result = self.lock(key).wake(key, count, bitset, &mut woken);
+        let count = woken.unpark();
+        result.map(|()| count)
     }
 }

@@ -2,7 +2,7 @@
 
 use bartizan_abi::{Errno, FutexWakeComparison, FutexWakeOperation};
 
-use super::bucket::Woken;
+use super::bucket::{Waiter, Woken};
 use super::{BucketPair, Futexes};
 use crate::mm::{FutexKey, MemoryManager, UserAddr};
 
@@ -76,7 +76,7 @@ impl Futexes {
     /// Wakes some waiters of one futex and has others wait at another; gives how many were woken or moved.
     ///
     /// # Errors
-    /// `EAGAIN` if the expected value is not there, `EFAULT`.
+    /// `EAGAIN` if the expected value is not there, `EINVAL` at one who waits for an ownership, `EFAULT`.
     pub fn requeue(&self, mm: &MemoryManager, request: &Requeue<'_>) -> Result<usize, Errno> {
         let mut woken = Woken::default();
         let moved = loop {
@@ -94,25 +94,32 @@ impl Futexes {
             }
             break self.requeue_locked(&mut pair, request, &mut woken);
         };
-        Ok(woken.unpark() + moved)
+        let woken = woken.unpark();
+        moved.map(|moved| woken + moved)
     }
 
-    fn requeue_locked(&self, pair: &mut BucketPair<'_>, request: &Requeue<'_>, woken: &mut Woken) -> usize {
-        pair.one().wake(request.from, request.wake, u32::MAX, woken);
-        let moved = pair.one().take(request.from, request.requeue);
+    fn requeue_locked(
+        &self,
+        pair: &mut BucketPair<'_>,
+        request: &Requeue<'_>,
+        woken: &mut Woken,
+    ) -> Result<usize, Errno> {
+        pair.one().wake(request.from, request.wake, u32::MAX, woken)?;
+        let ordinary = |waiter: &Waiter| if waiter.claim.is_none() { Ok(()) } else { Err(Errno::EINVAL) };
+        let (moved, result) = pair.one().take(request.from, request.requeue, ordinary);
         let count = moved.len();
         let index = self.index(request.to);
         for waiter in moved {
             pair.other().push(index, request.to.clone(), waiter);
         }
-        count
+        result.map(|()| count)
     }
 
     /// Changes the futex at `address`, known by `changed`, as `operation` says; wakes `wake` waiters of `key` and, if its old value
     /// asks for that, `wake_changed` of `changed`. Gives how many were woken.
     ///
     /// # Errors
-    /// `EFAULT`.
+    /// `EFAULT`, `EINVAL` at one who waits for an ownership.
     pub fn wake_operation(
         &self,
         mm: &MemoryManager,
@@ -122,20 +129,22 @@ impl Futexes {
         operation: WakeOperation,
     ) -> Result<usize, Errno> {
         let mut woken = Woken::default();
-        loop {
+        let result = loop {
             {
                 let mut pair = self.lock_pair(key, changed);
                 if let Some(old) = mm.fetch_update_u32_in_place(address, |old| operation.apply(old)) {
-                    pair.one().wake(key, wake, u32::MAX, &mut woken);
-                    if operation.holds(old) {
-                        pair.other().wake(changed, wake_changed, u32::MAX, &mut woken);
-                    }
-                    break;
+                    let first = pair.one().wake(key, wake, u32::MAX, &mut woken);
+                    break match operation.holds(old) {
+                        true => first
+                            .and_then(|()| pair.other().wake(changed, wake_changed, u32::MAX, &mut woken)),
+                        false => first,
+                    };
                 }
             }
             mm.fetch_update_u32(address, |old| old)?;
-        }
-        Ok(woken.unpark())
+        };
+        let woken = woken.unpark();
+        result.map(|()| woken)
     }
 }
 
@@ -175,7 +184,7 @@ mod tests {
         // The pair of one bucket is that bucket, twice.
         let futexes = Futexes::default();
         assert_eq!(futexes.buckets.len(), super::super::BUCKETS);
-        let waiter = super::super::bucket::Waiter::new(&Arc::new(crate::kernel::Parker::new()), 1, None);
+        let waiter = Waiter::with_parker(&Arc::new(crate::kernel::Parker::new()), 0, 1, None);
         assert!(waiter.is_woken());
         assert!(!futexes.unqueue(&waiter));
     }

@@ -6,7 +6,7 @@ use bartizan_abi::{
 };
 
 use super::Futexes;
-use crate::mm::{FutexScope, MemoryManager, UserAddr, UserPtr};
+use crate::mm::{FutexKey, FutexScope, MemoryManager, UserAddr, UserPtr};
 
 /// Bit 0 of a pointer in the list: a priority-inheritance futex.
 const PRIORITY_BIT: u64 = 1;
@@ -27,7 +27,7 @@ impl Futexes {
     /// `EINVAL` for an address that is not aligned, `EFAULT`.
     pub fn wake_address(&self, mm: &MemoryManager, address: UserAddr, count: usize) -> Result<usize, Errno> {
         let key = mm.futex_key(address, FutexScope::Shared)?;
-        Ok(self.wake(&key, count, FUTEX_BITSET_MATCH_ANY))
+        self.wake(&key, count, FUTEX_BITSET_MATCH_ANY)
     }
 
     /// Marks all futexes of the list at `head` that task number `tid` of `mm` holds as left by a dead owner, and wakes one waiter of
@@ -70,16 +70,9 @@ impl Futexes {
         let old = mm.load_u32(address)?;
         if entry == Entry::Pending && !inherits_priority && old == 0 {
             // It was unlocked, but its owner died before it could wake a waiter.
-            self.wake(&key, 1, FUTEX_BITSET_MATCH_ANY);
-            return Ok(());
+            return self.wake_one(&key);
         }
         if old & FUTEX_TID_MASK != tid {
-            return Ok(());
-        }
-        if inherits_priority {
-            while !self.hand_over(mm, &key, address, tid, FUTEX_OWNER_DIED)? {
-                mm.fetch_update_u32(address, |old| old)?;
-            }
             return Ok(());
         }
         let marked = |old: u32| match old & FUTEX_TID_MASK == tid {
@@ -87,9 +80,18 @@ impl Futexes {
             false => old,
         };
         let old = mm.fetch_update_u32(address, marked)?;
-        if old & FUTEX_TID_MASK == tid && old & FUTEX_WAITERS != 0 {
-            self.wake(&key, 1, FUTEX_BITSET_MATCH_ANY);
+        // Who waits for an ownership hears of it when the task gives all of them up.
+        if !inherits_priority && old & FUTEX_TID_MASK == tid && old & FUTEX_WAITERS != 0 {
+            self.wake_one(&key)?;
         }
         Ok(())
+    }
+
+    /// Wakes one waiter, if there is one that can be woken.
+    fn wake_one(&self, key: &FutexKey) -> Result<(), Errno> {
+        match self.wake(key, 1, FUTEX_BITSET_MATCH_ANY) {
+            Ok(_) | Err(Errno::EINVAL) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Futexes {
         let mm = task.mm();
         let mut waiters = Vec::with_capacity(requests.len());
         for request in requests {
-            let waiter = Waiter::new(task.parker(), request.bitset, None);
+            let waiter = Waiter::new(task, request.bitset, None);
             if let Err(errno) = self.enqueue(&mm, request, &waiter) {
                 // A wake-up that came meanwhile must not be lost.
                 return self.withdraw(&waiters).map(Waited::Woken).ok_or(errno);
@@ -66,7 +66,12 @@ impl Futexes {
         })
     }
 
-    fn enqueue(&self, mm: &MemoryManager, request: &WaitRequest, waiter: &Arc<Waiter>) -> Result<(), Errno> {
+    pub(super) fn enqueue(
+        &self,
+        mm: &MemoryManager,
+        request: &WaitRequest,
+        waiter: &Arc<Waiter>,
+    ) -> Result<(), Errno> {
         let index = self.index(&request.key);
         loop {
             {
@@ -103,7 +108,9 @@ impl Futexes {
                 return false;
             }
             // It may have been moved to another bucket before this one was locked.
-            if self.buckets[index].lock().remove(waiter) {
+            let mut bucket = self.buckets[index].lock();
+            if bucket.remove(waiter) {
+                self.abandon_claim(&bucket, waiter);
                 return true;
             }
         }

@@ -18,6 +18,14 @@ pub(crate) fn only(cpu: usize) -> CpuSet {
     set
 }
 
+/// `set` without `cpu`.
+pub(crate) fn without(set: &CpuSet, cpu: usize) -> CpuSet {
+    let mut rest = *set;
+    // SAFETY: CPU_CLR checks the bound by itself.
+    unsafe { libc::CPU_CLR(cpu, &mut rest) };
+    rest
+}
+
 /// The members of `set`.
 pub(crate) fn members(set: &CpuSet) -> Vec<usize> {
     let most = 8 * size_of::<CpuSet>();

@@ -77,6 +77,43 @@ pub trait Platform: Send + Sync + Debug {
     /// # Errors
     /// [`PlatformError::Exhausted`] when the host's limits are reached.
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError>;
+
+    /// How system call sites of guests can be made faster, if they can.
+    fn patcher(&self) -> Option<&dyn Patcher> {
+        None
+    }
+}
+
+/// Makes system calls of guests faster by changing the code that makes them; see [`Context::take_frequent_call`].
+pub trait Patcher: Send + Sync + Debug {
+    /// Bytes of a trampoline.
+    fn trampoline_size(&self) -> u64;
+
+    /// How far from a site its trampoline may be at most, in bytes.
+    fn reach(&self) -> u64;
+
+    /// How to patch the call instruction before the address `behind_call`, with a trampoline at the address `trampoline`. `code` are the bytes from
+    /// `address` on, which contain the instruction. `None` for code that cannot safely be changed.
+    fn plan(&self, code: &[u8], address: u64, behind_call: u64, trampoline: u64) -> Option<Patch>;
+}
+
+/// How to patch a system call site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// What is changed around the site, to be in effect all at once or in this order. The bytes of one change are executed by all threads either as
+    /// they were or as they are to be.
+    pub changes: Vec<CodeChange>,
+    /// The code of the trampoline, which has to be in place before.
+    pub trampoline: Vec<u8>,
+}
+
+/// Bytes of guest code to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeChange {
+    /// Where.
+    pub address: u64,
+    /// By what.
+    pub bytes: Vec<u8>,
 }
 
 bitflags! {
@@ -170,6 +207,12 @@ pub trait Context: Debug + Any {
     /// [`PlatformError::Died`] as for `switch`.
     fn complete_registers(&mut self, _registers: &mut Registers) -> Result<(), PlatformError> {
         Ok(())
+    }
+
+    /// The address behind a system call instruction that guest code executes so often that patching it would be worth it. Told once for each
+    /// time that it becomes worth it again; always `None` where there is no [`Platform::patcher`].
+    fn take_frequent_call(&mut self) -> Option<u64> {
+        None
     }
 
     /// A handle with which any thread can make this context leave guest code.

@@ -98,8 +98,11 @@ impl SystrapAddressSpace {
         Ok(thread)
     }
 
-    /// Gives a thread back.
-    pub fn give_back(&self, thread: GuestThread) {
+    /// Gives a thread back. One that does not stand still is not used again, nor is its process.
+    pub fn give_back(&self, mut thread: GuestThread) {
+        if thread.rest().is_err() {
+            return;
+        }
         lock(&self.threads).idle.push(thread);
     }
 

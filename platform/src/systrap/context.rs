@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::address_space::SystrapAddressSpace;
 use super::guest_thread::GuestThread;
 use super::interrupter::SystrapInterrupter;
+use super::sites::CallSites;
 use super::watchdog::Watchdog;
 use crate::arch::FpuState;
 use crate::{AddressSpace, Context, Exit, Interrupter, PlatformError, Registers};
@@ -17,6 +18,7 @@ pub struct SystrapContext {
     /// Extended state to be loaded before guest code runs.
     pending_fpu: Option<FpuState>,
     interrupter: Arc<SystrapInterrupter>,
+    sites: CallSites,
 }
 
 /// The thread that runs guest code for this context.
@@ -37,6 +39,7 @@ impl SystrapContext {
             current: None,
             pending_fpu: Some(FpuState::initial()),
             interrupter: SystrapInterrupter::new(watchdog),
+            sites: CallSites::default(),
         }
     }
 
@@ -82,6 +85,9 @@ impl SystrapContext {
             if let Some(current) = &mut self.current {
                 current.handed_out = *registers;
                 current.partial = current.thread.is_in_call();
+                if let Some(behind_call) = current.thread.trapped_at() {
+                    self.sites.count(behind_call);
+                }
             }
             // A signal that nobody of ours has sent is no reason to stop.
             if !matches!(exit, Ok(Exit::Interrupted)) {
@@ -158,6 +164,10 @@ impl Context for SystrapContext {
             current.partial = false;
         }
         Ok(())
+    }
+
+    fn take_frequent_call(&mut self) -> Option<u64> {
+        self.sites.take_frequent()
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {

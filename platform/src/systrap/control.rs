@@ -2,16 +2,16 @@
 //!
 //! # Safety
 //! The stub's threads, guest code among them, change this memory at any time. It is accessed only by volatile reads and
-//! writes of whole words through checked offsets; no reference to it is ever made, and what is read is believed only
-//! after it has been checked.
+//! writes of whole words through checked offsets, and by atomic words; no other reference to it is ever made, and what is read is believed
+//! only after it has been checked.
 
 #![expect(unsafe_code, reason = "maps the shared memory and accesses it by volatile words")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::layout::{AREA_COUNT, AREA_SIZE, AREAS, CONTROL_SIZE, PAGE};
+use super::layout::{AREA_COUNT, AREA_SIZE, AREAS, BASES, CONTROL_SIZE, ORDERS, PAGE, READ_ONLY_SIZE};
 
 /// The file of orders and areas of one stub process, mapped into the sentry.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl ControlMemory {
         }
         // SAFETY: the call above returned a new descriptor.
         let file = unsafe { OwnedFd::from_raw_fd(file) };
-        resize(&file, PAGE)?;
+        resize(&file, READ_ONLY_SIZE)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe {
             libc::mmap(
@@ -55,7 +55,7 @@ impl ControlMemory {
         // SAFETY: the range is the mapping made above. The advice keeps it out of children of the host; that it may
         // fail is harmless.
         unsafe { libc::madvise(start, CONTROL_SIZE as usize, libc::MADV_DONTFORK) };
-        Ok(Self { file, start: start.cast(), size: AtomicU64::new(PAGE) })
+        Ok(Self { file, start: start.cast(), size: AtomicU64::new(READ_ONLY_SIZE) })
     }
 
     /// Makes room for `areas` areas; callers take turns. Guests can use no more memory of the file than it has.
@@ -63,7 +63,7 @@ impl ControlMemory {
         if areas > AREA_COUNT {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
-        let size = PAGE + areas * AREA_SIZE;
+        let size = READ_ONLY_SIZE + areas * AREA_SIZE;
         if size > self.size.load(Ordering::Acquire) {
             resize(&self.file, size)?;
             self.size.store(size, Ordering::Release);
@@ -87,6 +87,21 @@ impl ControlMemory {
     pub fn write_order(&self, offset: u64, value: u64) {
         assert!(offset + 8 <= PAGE, "orders end at {PAGE}");
         self.write(offset, value);
+    }
+
+    /// Writes the word at `address`, an address in the stub's page of bases.
+    pub fn write_base(&self, address: u64, value: u64) {
+        assert!((BASES..BASES + PAGE).contains(&address), "bases end at {:#x}", BASES + PAGE);
+        self.write(address - ORDERS, value);
+    }
+
+    /// The 32-bit word at `offset` in area `index`, for hand-overs with the thread. Anything may be in it at any time.
+    pub fn shared_word(&self, index: u64, offset: u64) -> Option<&AtomicU32> {
+        let offset = self.offset_in_area(index, area_address(index) + offset, 8)?;
+        // SAFETY: the offset is inside the mapping, which lives as long as `self`.
+        let word = unsafe { self.start.add(offset as usize) }.cast::<u32>();
+        // SAFETY: the word is mapped and aligned, and is accessed by atomic operations alone; any bits are a value.
+        Some(unsafe { AtomicU32::from_ptr(word) })
     }
 
     /// Reads the word at `address`, an address in the stub, if that is in area `index`.
@@ -122,7 +137,7 @@ impl ControlMemory {
     fn offset_in_area(&self, index: u64, address: u64, length: u64) -> Option<u64> {
         let within = address.checked_sub(area_address(index))?;
         let fits = within.checked_add(length)? <= AREA_SIZE && address.is_multiple_of(8);
-        let offset = PAGE + index * AREA_SIZE + within;
+        let offset = READ_ONLY_SIZE + index * AREA_SIZE + within;
         (index < AREA_COUNT && fits && offset + length <= self.size.load(Ordering::Acquire)).then_some(offset)
     }
 

@@ -68,6 +68,11 @@ impl Frame {
         valid.then_some(Self { index, context, info, signal: i32::try_from(signal).unwrap_or(0) })
     }
 
+    /// The signal that the thread handles.
+    pub fn signal(&self) -> i32 {
+        self.signal
+    }
+
     fn word(&self, memory: &ControlMemory, address: u64) -> u64 {
         memory.read_area(self.index, address).unwrap_or(0)
     }

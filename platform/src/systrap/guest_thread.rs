@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use super::call_block::{CallBlock, Turn};
 use super::frame::{self, Frame, GENERAL_PROTECTION, NOT_IMPLEMENTED, X86_64};
-use super::notify::{Listener, Notification, Sent};
-use super::stub::Addresses;
+use super::notify::{Notification, Sent};
+use super::stub::{Addresses, KICK};
 use super::stub_process::StubProcess;
-use crate::affinity;
+use super::waiting::{Event, Waiter};
 use crate::arch::FpuState;
 use crate::{Exit, PlatformError, Registers};
 
@@ -16,23 +17,30 @@ use crate::{Exit, PlatformError, Registers};
 pub struct GuestThread {
     process: Arc<StubProcess>,
     addresses: Addresses,
-    index: u64,
-    tid: i32,
-    listener: Listener,
+    waiter: Waiter,
     state: State,
+    /// The FS base by which trampolines find the thread's area.
+    base: Option<u64>,
 }
 
 /// Where a thread stands still.
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// In a system call of the guest: its registers are unknown but for those in the notification.
-    InCall(Notification),
+    Trapped(Notification),
+    /// In a call from a patched site: its registers are unknown but for those in the call block.
+    Called {
+        /// The call in which it sleeps, if the host has reported that.
+        id: Option<u64>,
+    },
     /// In the signal handler: its registers lie in a frame.
     InHandler {
-        /// The handler's call.
-        id: u64,
+        /// The handler's call, if it sleeps in it.
+        id: Option<u64>,
         /// Where the registers are; `None` if the guest jumped into the handler and there is no frame.
         frame: Option<Frame>,
+        /// What the registers of the frame do not say: it stopped in the stub's code for calls.
+        in_call: bool,
     },
 }
 
@@ -41,14 +49,26 @@ impl GuestThread {
     pub fn start(process: &Arc<StubProcess>, addresses: Addresses, index: u64) -> io::Result<Self> {
         let (tid, listener) = process.start_guest(index)?;
         let first = listener.receive()?;
-        let frame = Frame::new(index, &first.arguments);
-        let state = State::InHandler { id: first.id, frame };
-        Ok(Self { process: Arc::clone(process), addresses, index, tid, listener, state })
+        let state = State::InHandler {
+            id: Some(first.id),
+            frame: Frame::new(index, &first.arguments),
+            in_call: false,
+        };
+        let waiter = Waiter::new(process.governor(), listener, tid, index, process.cpus().copied());
+        Ok(Self { process: Arc::clone(process), addresses, waiter, state, base: None })
     }
 
     /// Whether it stands in a call of which only the arguments are known.
     pub fn is_in_call(&self) -> bool {
-        matches!(self.state, State::InCall(_))
+        matches!(self.state, State::Trapped(_) | State::Called { .. })
+    }
+
+    /// Where the guest goes on after the call that the thread stands in, if the host had to trap that.
+    pub fn trapped_at(&self) -> Option<u64> {
+        match self.state {
+            State::Trapped(call) => Some(call.instruction_pointer),
+            _ => None,
+        }
     }
 
     /// Its process.
@@ -58,14 +78,44 @@ impl GuestThread {
 
     /// Its process and thread id, for signals.
     pub fn ids(&self) -> (i32, i32) {
-        (self.process.pid(), self.tid)
+        (self.process.pid(), self.waiter.tid())
+    }
+
+    /// To be called when nobody uses it any more, until somebody runs it again: the host confirms that it stands still, which its call block alone does not.
+    ///
+    /// # Errors
+    /// When the guest only pretended to stop.
+    pub fn rest(&mut self) -> Result<(), PlatformError> {
+        if let Some(base) = self.base.take() {
+            self.process.bases().release(self.process.memory(), self.waiter.index(), base);
+        }
+        let process = Arc::clone(&self.process);
+        self.waiter.rest(self.block(&process));
+        if let State::Called { id } | State::InHandler { id, .. } = &mut self.state
+            && id.is_none()
+        {
+            let notification = self.waiter.receive_soon().map_err(|error| process.died(error))?;
+            *id = notification.map(|notification| notification.id);
+            if id.is_none() {
+                return Err(process.broken("the guest pretended to stop"));
+            }
+        }
+        Ok(())
+    }
+
+    fn block<'a>(&self, process: &'a StubProcess) -> CallBlock<'a> {
+        CallBlock::new(process.memory(), self.waiter.index())
     }
 
     /// Lets a thread that stands in a call of the guest return `value` from it, and waits until it stands still again. `None` if a signal was
     /// faster, which only one from outside of the sandbox is: then all of `registers` are filled in, as they are after the call, to be loaded with [`run`](Self::run).
     pub fn answer(&mut self, value: u64, registers: &mut Registers) -> Result<Option<Exit>, PlatformError> {
-        while let State::InCall(call) = self.state {
-            match self.listener.send(call.id, value).map_err(|error| self.process.died(error))? {
+        if let State::Called { id } = self.state {
+            self.answer_called(id, value)?;
+            return self.wait(registers).map(Some);
+        }
+        while let State::Trapped(call) = self.state {
+            match self.send(call.id, value)? {
                 Sent::Delivered => return self.wait(registers).map(Some),
                 Sent::Interrupted => self.follow(&call)?,
             }
@@ -79,41 +129,89 @@ impl GuestThread {
         Ok(None)
     }
 
+    /// Answers a call from a patched site. Should the thread go to sleep right now, it is woken when it reports that.
+    fn answer_called(&mut self, id: Option<u64>, value: u64) -> Result<(), PlatformError> {
+        let process = Arc::clone(&self.process);
+        let block = self.block(&process);
+        if id.is_some() {
+            self.waiter.consider_spinning(block);
+        }
+        block.answer(value);
+        if let Some(id) = id {
+            // A signal from outside made it look for itself; it has or will have found the answer.
+            let _sent = self.send(id, 0)?;
+        }
+        Ok(())
+    }
+
     /// Loads all of `registers` (and `fpu`), runs guest code, and waits until it stands still.
     pub fn run(&mut self, registers: &mut Registers, fpu: Option<&FpuState>) -> Result<Exit, PlatformError> {
         if !frame::is_possible(registers) {
             return Ok(GENERAL_PROTECTION);
         }
         let (mut id, frame) = self.stop()?;
-        let memory = self.process.memory();
-        frame.set_registers(memory, registers);
+        let process = Arc::clone(&self.process);
+        frame.set_registers(process.memory(), registers);
         if let Some(fpu) = fpu {
-            frame.set_fpu(memory, fpu).ok_or_else(|| self.tampered())?;
+            frame.set_fpu(process.memory(), fpu).ok_or_else(|| self.tampered())?;
         }
-        while self.listener.send(id, 0).map_err(|error| self.process.died(error))? == Sent::Interrupted {
+        self.claim(registers.fs_base);
+        let turn = self.block(&process).resume();
+        if id.is_none() && matches!(turn, Turn::Stop { asleep: true }) {
+            // It went to sleep in the meantime.
+            let notification = self.receive()?;
+            id = Some(notification.id);
+        }
+        while let Some(sleeping) = id {
+            if self.send(sleeping, 0)? == Sent::Delivered {
+                break;
+            }
             // All signals are blocked in the handler: either the thread was stopped and continued from outside and calls again, or the guest
             // has jumped into the handler and is in another now.
             let notification = self.receive()?;
             self.state = self.in_handler(&notification);
             match self.state {
-                State::InHandler { id: new, frame: Some(new_frame) } if new_frame == frame => id = new,
-                _ => return self.report(&notification, registers),
+                State::InHandler { id: new, frame: Some(new_frame), .. } if new_frame == frame => id = new,
+                _ => match self.report(&notification, registers)? {
+                    Some(exit) => return Ok(exit),
+                    None => break,
+                },
             }
         }
         self.wait(registers)
     }
 
+    /// Makes `base` the one by which trampolines find the thread's area.
+    fn claim(&mut self, base: u64) {
+        if self.base == Some(base) {
+            return;
+        }
+        let (memory, index) = (self.process.memory(), self.waiter.index());
+        if let Some(old) = self.base.replace(base) {
+            self.process.bases().release(memory, index, old);
+        }
+        self.process.bases().claim(memory, index, base);
+    }
+
     /// All registers of the thread as they are where it stands still. The result register of a call is what the contract says.
     pub fn registers(&mut self) -> Result<Registers, PlatformError> {
         let call = match self.state {
-            State::InCall(call) => Some(call),
-            State::InHandler { .. } => None,
+            State::Trapped(call) => Some(call),
+            _ => None,
         };
+        let called = matches!(self.state, State::Called { .. });
         let (_, frame) = self.stop()?;
-        let mut registers = frame.registers(self.process.memory());
+        let process = Arc::clone(&self.process);
+        let mut registers = frame.registers(process.memory());
         if let Some(call) = call {
             // Its result was made up.
             fill_from_call(&call, &mut registers);
+        }
+        if let State::InHandler { in_call: true, .. } = self.state {
+            self.block(&process).leave_call(&mut registers);
+            if called {
+                self.block(&process).fill_call(&mut registers);
+            }
         }
         Ok(registers)
     }
@@ -125,12 +223,12 @@ impl GuestThread {
     }
 
     /// Brings the thread into its signal handler, where all of its state can be reached.
-    fn stop(&mut self) -> Result<(u64, Frame), PlatformError> {
-        if matches!(self.state, State::InCall(_)) {
+    fn stop(&mut self) -> Result<(Option<u64>, Frame), PlatformError> {
+        if self.is_in_call() {
             self.fetch_handler()?;
         }
         match self.state {
-            State::InHandler { id, frame: Some(frame) } => Ok((id, frame)),
+            State::InHandler { id, frame: Some(frame), .. } => Ok((id, frame)),
             _ => Err(self.tampered()),
         }
     }
@@ -139,77 +237,168 @@ impl GuestThread {
     /// instruction. The thread sleeps, and would wake on another processor if one is idle, which takes far longer than the rest: so it is kept
     /// here meanwhile.
     fn fetch_handler(&mut self) -> Result<(), PlatformError> {
-        let cpus = self.process.cpus().copied();
-        // Best effort: a thread that runs elsewhere is only slower.
-        let kept = cpus.is_some()
-            && affinity::set_affinity(self.tid, &affinity::only(affinity::current_cpu())).is_ok();
-        let mut result = Ok(());
-        while let State::InCall(call) = self.state
-            && result.is_ok()
-        {
-            super::kick(self.ids());
-            // Whatever it returns, its result register is set with the others.
-            let sent = self.listener.send(call.id, 0).map_err(|error| self.process.died(error));
-            result = sent.and_then(|_| self.follow(&call));
-        }
-        if let Some(cpus) = cpus.filter(|_| kept) {
-            let _gone = affinity::set_affinity(self.tid, &cpus);
-        }
-        result
+        let process = Arc::clone(&self.process);
+        let block = self.block(&process);
+        let kicked = self.ids();
+        let (addresses, state, index) = (self.addresses, self.state, self.waiter.index());
+        let fetched = self.waiter.keep_here(block, |waiter| {
+            let mut state = state;
+            loop {
+                let (id, first) = match state {
+                    State::Trapped(call) => (Some(call.id), Some(call)),
+                    State::Called { id } => (id, None),
+                    State::InHandler { .. } => return Ok(Some(state)),
+                };
+                super::kick(kicked);
+                if let Some(id) = id {
+                    // Whatever it returns, its result register is set with the others.
+                    let _sent = waiter.send(id, 0)?;
+                }
+                let notification = waiter.receive()?;
+                match followed(&addresses, index, &notification, first.as_ref()) {
+                    Some(new) => state = new,
+                    None => return Ok(None),
+                }
+            }
+        });
+        let fetched = fetched.map_err(|error: io::Error| self.process.died(error))?;
+        self.state = fetched.ok_or_else(|| self.tampered())?;
+        // Nobody looks for an answer any more.
+        block.resume();
+        Ok(())
     }
 
     /// Sees where a signal took the thread from `call`: into its handler, or, one that is ignored, back into the call.
     fn follow(&mut self, call: &Notification) -> Result<(), PlatformError> {
         let notification = self.receive()?;
-        self.state = if notification.instruction_pointer == self.addresses.stopped {
-            self.in_handler(&notification)
-        } else if notification.is_repetition_of(call) {
-            State::InCall(notification)
-        } else {
-            return Err(self.tampered());
-        };
+        let state = followed(&self.addresses, self.waiter.index(), &notification, Some(call));
+        self.state = state.ok_or_else(|| self.tampered())?;
         Ok(())
     }
 
+    fn send(&mut self, id: u64, value: u64) -> Result<Sent, PlatformError> {
+        self.waiter.send(id, value).map_err(|error| self.process.died(error))
+    }
+
     fn receive(&self) -> Result<Notification, PlatformError> {
-        self.listener.receive().map_err(|error| self.process.died(error))
+        self.waiter.receive().map_err(|error| self.process.died(error))
     }
 
     fn in_handler(&self, notification: &Notification) -> State {
-        State::InHandler { id: notification.id, frame: Frame::new(self.index, &notification.arguments) }
+        let frame = Frame::new(self.waiter.index(), &notification.arguments);
+        State::InHandler { id: Some(notification.id), frame, in_call: false }
     }
 
     /// Waits until the thread stands still and says why. After [`Exit::Syscall`] only the registers of the call are filled in.
     fn wait(&mut self, registers: &mut Registers) -> Result<Exit, PlatformError> {
-        let notification = self.receive()?;
-        self.report(&notification, registers)
+        let process = Arc::clone(&self.process);
+        loop {
+            let block = self.block(&process);
+            let event = self.waiter.wait(block).map_err(|error| self.process.died(error))?;
+            let exit = match event {
+                Event::Notified(notification) => self.report(&notification, registers)?,
+                Event::Block(Turn::Call { .. }) => Some(self.report_called(None, registers)),
+                Event::Block(_) => Some(self.report_stopped(registers)?),
+            };
+            if let Some(exit) = exit {
+                return Ok(exit);
+            }
+        }
     }
 
-    /// Takes note of where the thread stands and says why.
+    /// Takes note of a call from a patched site.
+    fn report_called(&mut self, id: Option<u64>, registers: &mut Registers) -> Exit {
+        self.state = State::Called { id };
+        CallBlock::new(self.process.memory(), self.waiter.index()).fill_call(registers);
+        Exit::Syscall
+    }
+
+    /// Takes note of a stop that the thread has told by its call block.
+    fn report_stopped(&mut self, registers: &mut Registers) -> Result<Exit, PlatformError> {
+        let process = Arc::clone(&self.process);
+        let arguments = self.block(&process).handler_arguments();
+        let frame = Frame::new(self.waiter.index(), &arguments);
+        self.state = State::InHandler { id: None, frame, in_call: false };
+        let frame = frame.ok_or_else(|| self.tampered())?;
+        *registers = frame.registers(process.memory());
+        Ok(frame.exit(process.memory(), registers))
+    }
+
+    /// Takes note of where the thread stands and says why. `None` if it goes on by itself.
     fn report(
         &mut self,
         notification: &Notification,
         registers: &mut Registers,
-    ) -> Result<Exit, PlatformError> {
+    ) -> Result<Option<Exit>, PlatformError> {
         if notification.instruction_pointer == self.addresses.stopped {
-            self.state = self.in_handler(notification);
-            let State::InHandler { frame: Some(frame), .. } = self.state else { return Err(self.tampered()) };
-            let memory = self.process.memory();
-            *registers = frame.registers(memory);
-            return Ok(frame.exit(memory, registers));
+            return self.report_handler(notification, registers);
+        }
+        if notification.instruction_pointer == self.addresses.slept {
+            let process = Arc::clone(&self.process);
+            if matches!(self.block(&process).turn(), Turn::Call { .. }) {
+                return Ok(Some(self.report_called(Some(notification.id), registers)));
+            }
+            // It was answered while it went to sleep.
+            let _sent = self.send(notification.id, 0)?;
+            return Ok(None);
         }
         if notification.architecture != X86_64 {
             // The filter lets no such call come this way.
             return Err(self.tampered());
         }
-        self.state = State::InCall(*notification);
+        self.state = State::Trapped(*notification);
         fill_from_call(notification, registers);
-        Ok(Exit::Syscall)
+        Ok(Some(Exit::Syscall))
+    }
+
+    /// Takes note of a stop in the handler.
+    fn report_handler(
+        &mut self,
+        notification: &Notification,
+        registers: &mut Registers,
+    ) -> Result<Option<Exit>, PlatformError> {
+        let process = Arc::clone(&self.process);
+        self.state = self.in_handler(notification);
+        let State::InHandler { id, frame: Some(frame), .. } = self.state else {
+            return Err(self.tampered());
+        };
+        let memory = process.memory();
+        *registers = frame.registers(memory);
+        if frame.signal() == KICK && (self.addresses.call..self.addresses.handler).contains(&registers.rip) {
+            let block = self.block(&process);
+            let calling = registers.rip < self.addresses.called;
+            if calling || matches!(block.turn(), Turn::Call { .. }) {
+                // It is about to stand still in its call.
+                let _sent = self.send(notification.id, 0)?;
+                return Ok(None);
+            }
+            block.leave_call(registers);
+            self.state = State::InHandler { id, frame: Some(frame), in_call: true };
+        }
+        Ok(Some(frame.exit(memory, registers)))
     }
 
     /// The guest did to the stub's memory what leaves the thread without registers: as good as killed.
     fn tampered(&self) -> PlatformError {
-        self.process.broken(format_args!("the guest destroyed the frame of thread {}", self.tid))
+        self.process.broken(format_args!("the guest destroyed the frame of thread {}", self.waiter.tid()))
+    }
+}
+
+/// Where a thread stands that was kicked in a call: in its handler, or still in the call (`first`, unless that came from a patched site). `None` for anything else.
+fn followed(
+    addresses: &Addresses,
+    index: u64,
+    notification: &Notification,
+    first: Option<&Notification>,
+) -> Option<State> {
+    if notification.instruction_pointer == addresses.stopped {
+        let frame = Frame::new(index, &notification.arguments);
+        return Some(State::InHandler { id: Some(notification.id), frame, in_call: first.is_none() });
+    }
+    match first {
+        Some(first) => notification.is_repetition_of(first).then_some(State::Trapped(*notification)),
+        None => (notification.instruction_pointer == addresses.slept)
+            .then_some(State::Called { id: Some(notification.id) }),
     }
 }
 

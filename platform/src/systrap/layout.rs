@@ -3,8 +3,9 @@
 //! ```text
 //! BASE      code       read, execute  the stub's code and constants (`stub.rs`); the same for all
 //! +4 KiB    orders     read           what the sentry asks of mapper and spawner; written by the sentry alone
-//! +8 KiB    scratch    private        where the seed reads its orders; means nothing once a guest runs
-//! +1 MiB    areas      read, write    one for each guest thread: its signal stack with its registers
+//! +8 KiB    bases      read           which area belongs to which FS base (`bases.rs`); written by the sentry alone
+//! +12 KiB   scratch    private        where the seed reads its orders; means nothing once a guest runs
+//! +1 MiB    areas      read, write    one for each guest thread: its call block, and its signal stack with its registers
 //! END
 //! ```
 //!
@@ -19,12 +20,16 @@ pub const TASK_SIZE: u64 = 0x7fff_ffff_f000;
 /// The lowest address that guests may map (`vm.mmap_min_addr`).
 pub const LOWEST: u64 = 0x1_0000;
 
-/// Bytes in the code, orders and scratch page each.
+/// Bytes in the code, orders, bases and scratch page each.
 pub const PAGE: u64 = 4096;
 /// The page of orders.
 pub const ORDERS: u64 = BASE + PAGE;
+/// The page of FS bases.
+pub const BASES: u64 = BASE + 2 * PAGE;
 /// The scratch page.
-pub const SCRATCH: u64 = BASE + 2 * PAGE;
+pub const SCRATCH: u64 = BASE + 3 * PAGE;
+/// Bytes in the pages that the sentry alone writes: orders, then bases.
+pub const READ_ONLY_SIZE: u64 = 2 * PAGE;
 /// The first area.
 pub const AREAS: u64 = BASE + 0x10_0000;
 /// Bytes in an area; areas are aligned to their size. The signal frame with all of AMX fits four times.
@@ -33,8 +38,8 @@ pub const AREA_SIZE: u64 = 0x1_0000;
 pub const MAPPER_AREA: u64 = 0;
 /// How many areas, and so threads, there are in an address space at most.
 pub const AREA_COUNT: u64 = 4096;
-/// Bytes in the file that backs orders (its first page) and areas.
-pub const CONTROL_SIZE: u64 = PAGE + AREA_COUNT * AREA_SIZE;
+/// Bytes in the file that backs orders and bases (its first pages) and areas.
+pub const CONTROL_SIZE: u64 = READ_ONLY_SIZE + AREA_COUNT * AREA_SIZE;
 
 /// Offsets in an area's header; the signal stack is the rest.
 pub mod area {
@@ -48,6 +53,50 @@ pub mod area {
     pub const LISTENER: u64 = 0x30;
     /// Where the signal stack starts.
     pub const STACK_START: u64 = 0x100;
+}
+
+/// Offsets in an area of the call block, through which a thread and the sentry hand over to each other without the host: two
+/// cache lines. What each word means is told in `call_block.rs`.
+pub mod block {
+    /// Whose turn it is (32 bits).
+    pub const STATE: u64 = 0x80;
+    /// The result of the call.
+    pub const RESULT: u64 = 0x88;
+    /// The number of the call; of a stop the signal.
+    pub const NUMBER: u64 = 0x90;
+    /// Where the call returns to; of a stop the address of the `siginfo_t`.
+    pub const RETURN: u64 = 0x98;
+    /// The first argument of the call; of a stop the address of the `ucontext_t`.
+    pub const ARGUMENTS: u64 = 0xa0;
+    /// The sixth argument of the call.
+    pub const LAST_ARGUMENT: u64 = 0xc8;
+    /// The guest's RBX during a call.
+    pub const RBX: u64 = 0xd0;
+    /// The guest's flags during a call, as `lahf` and `seto al` leave them in RAX.
+    pub const FLAGS: u64 = 0xd8;
+    /// How often the thread looks for an answer before it sleeps; written by the sentry.
+    pub const PATIENCE: u64 = 0xe0;
+
+    /// The thread runs guest code, or is to go on with it.
+    pub const RUNNING: u32 = 0;
+    /// A call waits for its answer; the thread looks for it.
+    pub const CALLED: u32 = 1;
+    /// A call waits for its answer; the thread sleeps, or is about to.
+    pub const CALLED_ASLEEP: u32 = 2;
+    /// A stopped thread waits to be let go; it looks for that.
+    pub const STOPPED: u32 = 3;
+    /// A stopped thread waits to be let go; it sleeps, or is about to.
+    pub const STOPPED_ASLEEP: u32 = 4;
+}
+
+/// The page of bases: two tables, each with a word for each slot.
+pub mod bases {
+    /// How many slots there are. An FS base belongs to the slot with the number in its bits 12 to 19.
+    pub const SLOTS: u64 = 256;
+    /// The negated FS base of the thread that owns the slot.
+    pub const NEGATED: u64 = super::BASES;
+    /// The address of that thread's area.
+    pub const AREAS: u64 = super::BASES + 8 * SLOTS;
 }
 
 /// Offsets in the page of orders.
@@ -69,4 +118,6 @@ pub mod orders {
 pub const MAGIC: u64 = 0x4000;
 
 const _: () = assert!(orders::OPERATIONS + orders::OPERATION_SIZE * orders::CAPACITY as u64 <= PAGE);
+const _: () = assert!(bases::AREAS + 8 * bases::SLOTS <= SCRATCH);
+const _: () = assert!(block::PATIENCE + 8 <= area::STACK_START);
 const _: () = assert!(AREAS + AREA_COUNT * AREA_SIZE <= END && AREAS.is_multiple_of(AREA_SIZE));

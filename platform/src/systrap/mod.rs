@@ -23,19 +23,25 @@
 //! What remains visible is that the guest can read and write the stub's region above [`layout::BASE`], where Linux would raise `SIGSEGV`.
 
 mod address_space;
+mod bases;
+mod call_block;
 mod context;
 mod control;
 mod filter;
 mod frame;
+mod governor;
 mod guest_thread;
 mod interrupter;
 mod layout;
 mod mapper;
 mod notify;
+mod patch;
 mod pool;
 mod seed;
+mod sites;
 mod stub;
 mod stub_process;
+mod waiting;
 mod watchdog;
 
 use std::ops::Range;
@@ -43,17 +49,20 @@ use std::sync::Arc;
 
 use address_space::SystrapAddressSpace;
 use context::SystrapContext;
+use patch::SitePatcher;
 use pool::Pool;
 use seed::Seed;
 use watchdog::Watchdog;
 
-use crate::{AddressSpace, Capabilities, Context, Platform, PlatformError};
+use crate::{AddressSpace, Capabilities, Context, Patcher, Platform, PlatformError};
 
 /// See the module.
 #[derive(Debug)]
 pub struct SystrapPlatform {
     pool: Arc<Pool>,
     watchdog: Arc<Watchdog>,
+    /// `None` where the processor lacks an instruction that trampolines need.
+    patcher: Option<SitePatcher>,
 }
 
 impl SystrapPlatform {
@@ -67,7 +76,9 @@ impl SystrapPlatform {
         }
         let seed =
             Seed::new().map_err(|error| unavailable(&format!("no stub process can be made: {error}")))?;
-        let platform = Arc::new(Self { pool: Arc::new(Pool::new(seed)), watchdog: Arc::default() });
+        let patcher = std::arch::is_x86_feature_detected!("bmi2")
+            .then(|| SitePatcher { entry: stub::addresses().call });
+        let platform = Arc::new(Self { pool: Arc::new(Pool::new(seed)), watchdog: Arc::default(), patcher });
         platform.try_out().map_err(|error| {
             unavailable(&format!(
                 "a stub process cannot be set up ({error}); it takes Linux 6.9 or later and the right to use seccomp and pidfd_getfd; \
@@ -132,5 +143,9 @@ impl Platform for SystrapPlatform {
 
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(SystrapContext::new(&self.watchdog)))
+    }
+
+    fn patcher(&self) -> Option<&dyn Patcher> {
+        self.patcher.as_ref().map(|patcher| patcher as &dyn Patcher)
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Wakes the other side on the caller's processor and lets it run at once (`SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`).
 const SYNC_WAKE_UP: u64 = 1;
@@ -129,6 +130,19 @@ impl Listener {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Whether a call waits to be received, or no thread is left that could make one.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready_within(Duration::ZERO)
+    }
+
+    /// As [`is_ready`](Self::is_ready), or becomes so within `time`.
+    pub fn is_ready_within(&self, time: Duration) -> bool {
+        let mut poll = libc::pollfd { fd: self.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let milliseconds = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one live pollfd.
+        unsafe { libc::poll(&raw mut poll, 1, milliseconds) != 0 }
     }
 
     /// Whether no thread is left that could call.

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::address_space::Threads;
+use super::governor::Governor;
 use super::mapper::Mapper;
 use super::seed::Seed;
 use super::stub_process::StubProcess;
@@ -32,12 +33,13 @@ pub struct Stub {
 pub struct Pool {
     spare: Mutex<Vec<Stub>>,
     seed: Mutex<Seed>,
+    governor: Arc<Governor>,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(seed: Seed) -> Self {
-        Self { spare: Mutex::default(), seed: Mutex::new(seed) }
+        Self { spare: Mutex::default(), seed: Mutex::new(seed), governor: Arc::new(Governor::new()) }
     }
 
     /// A stub: a kept one, or a new one.
@@ -47,7 +49,7 @@ impl Pool {
                 return Ok(stub);
             }
         }
-        let (process, listener) = StubProcess::new(&lock(&self.seed))?;
+        let (process, listener) = StubProcess::new(&lock(&self.seed), &self.governor)?;
         let mapper = Mapper::new(listener)?;
         Ok(Stub { process: Arc::new(process), mapper, threads: Threads::default() })
     }

@@ -10,7 +10,8 @@
 use std::arch::global_asm;
 
 use super::layout::{
-    self, AREA_SIZE, AREAS, BASE, CONTROL_SIZE, END, MAGIC, ORDERS, PAGE, SCRATCH, TASK_SIZE, area, orders,
+    self, AREA_SIZE, AREAS, BASE, CONTROL_SIZE, END, MAGIC, ORDERS, READ_ONLY_SIZE, SCRATCH, TASK_SIZE, area,
+    block, orders,
 };
 
 /// The signal that makes a thread leave guest code.
@@ -42,7 +43,7 @@ const MAPPER_PROGRAM: u64 = BASE + CONSTANTS + 0x200;
 global_asm!(
     ".pushsection .text.bartizan_systrap, \"ax\", @progbits",
     ".balign 64",
-    ".irp label, start, mapper_call, handler, stopped, returned, end",
+    ".irp label, start, mapper_call, call, called, slept, handler, stopped, returned, end",
     ".globl bartizan_systrap_\\label",
     ".hidden bartizan_systrap_\\label",
     ".endr",
@@ -106,7 +107,7 @@ global_asm!(
     "syscall",
     "mov eax, {mmap}",
     "movabs rdi, {orders}",
-    "mov esi, {page}",
+    "mov esi, {read_only_size}",
     "mov edx, {prot_read}",
     "mov r10d, {map_shared_fixed}",
     "mov r8d, r12d",
@@ -118,7 +119,7 @@ global_asm!(
     "mov edx, {prot_read_write}",
     "mov r10d, {map_shared_fixed}",
     "mov r8d, r12d",
-    "mov r9d, {page}",
+    "mov r9d, {read_only_size}",
     "syscall",
     "movabs rsi, {sigaction}",
     "xor edx, edx",
@@ -229,6 +230,58 @@ global_asm!(
     "add r13, {operation_size}",
     "dec rbp",
     "jmp 8b",
+    // ---- A call from a patched site, whose trampoline (`patch.rs`) found the thread's area. r11: area, rcx: where it returns to, rax: number.
+    // The stack is the guest's and stays untouched; the flags are the guest's until they are saved.
+    "bartizan_systrap_call:",
+    "mov [r11 + {rbx}], rbx",
+    "mov rbx, r11",
+    "mov [rbx + {return}], rcx",
+    "mov [rbx + {number}], rax",
+    "mov [rbx + {arguments}], rdi",
+    "mov [rbx + {arguments} + 8], rsi",
+    "mov [rbx + {arguments} + 16], rdx",
+    "mov [rbx + {arguments} + 24], r10",
+    "mov [rbx + {arguments} + 32], r8",
+    "mov [rbx + {arguments} + 40], r9",
+    "lahf",
+    "seto al",
+    "mov [rbx + {flags}], rax",
+    "mov rcx, [rbx + {patience}]",
+    "mov dword ptr [rbx + {state}], {called}",
+    "bartizan_systrap_called:",
+    "2:",
+    "sub rcx, 1",
+    "jb 3f",
+    "pause",
+    "cmp dword ptr [rbx + {state}], {called}",
+    "je 2b",
+    "jmp 5f",
+    "3:",
+    "mov eax, {called}",
+    "mov ecx, {called_asleep}",
+    "lock cmpxchg [rbx + {state}], ecx",
+    "jne 5f",
+    "4:",
+    "mov eax, {magic}",
+    "syscall",
+    "bartizan_systrap_slept:",
+    "cmp dword ptr [rbx + {state}], {called_asleep}",
+    "je 4b",
+    "5:",
+    // R11 holds the flags after a call, as far as they are known.
+    "mov eax, [rbx + {flags}]",
+    "movzx ecx, al",
+    "shl ecx, 11",
+    "mov r11d, eax",
+    "shr r11d, 8",
+    "movzx r11d, r11b",
+    "lea r11d, [r11 + rcx + 0x200]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rbx + {result}]",
+    "mov rcx, [rbx + {return}]",
+    "mov rbx, [rbx + {rbx}]",
+    "jmp rcx",
     // ---- The signal handler: rdi signal, rsi siginfo, rdx ucontext, on the thread's signal stack.
     "bartizan_systrap_handler:",
     "mov rbx, rsp",
@@ -237,9 +290,32 @@ global_asm!(
     "mov [rbx + {area_fs}], rax",
     "rdgsbase rax",
     "mov [rbx + {area_gs}], rax",
+    // A kick may come in the middle of a call, whose block is in use.
+    "cmp edi, {kick}",
+    "je 8f",
+    "mov rcx, [rbx + {patience}]",
+    "jrcxz 8f",
+    "mov [rbx + {number}], rdi",
+    "mov [rbx + {return}], rsi",
+    "mov [rbx + {arguments}], rdx",
+    "mov dword ptr [rbx + {state}], {stopped}",
+    "6:",
+    "sub rcx, 1",
+    "jb 7f",
+    "pause",
+    "cmp dword ptr [rbx + {state}], {stopped}",
+    "je 6b",
+    "jmp 9f",
+    "7:",
+    "mov eax, {stopped}",
+    "mov ecx, {stopped_asleep}",
+    "lock cmpxchg [rbx + {state}], ecx",
+    "jne 9f",
+    "8:",
     "mov eax, {magic}",
     "syscall",
     "bartizan_systrap_stopped:",
+    "9:",
     "mov rax, [rbx + {area_fs}]",
     "wrfsbase rax",
     "mov rax, [rbx + {area_gs}]",
@@ -271,17 +347,29 @@ global_asm!(
     base = const BASE,
     end = const END,
     task_size = const TASK_SIZE,
-    page = const PAGE,
+    read_only_size = const READ_ONLY_SIZE,
     scratch = const SCRATCH,
     orders = const ORDERS,
     areas = const AREAS,
-    areas_size = const CONTROL_SIZE - PAGE,
+    areas_size = const CONTROL_SIZE - READ_ONLY_SIZE,
     area_size = const AREA_SIZE,
     area_mask = const -(AREA_SIZE as i64),
     area_stack = const area::STACK,
     area_fs = const area::FS_BASE,
     area_gs = const area::GS_BASE,
     area_listener = const area::LISTENER,
+    state = const block::STATE,
+    result = const block::RESULT,
+    number = const block::NUMBER,
+    return = const block::RETURN,
+    arguments = const block::ARGUMENTS,
+    rbx = const block::RBX,
+    flags = const block::FLAGS,
+    patience = const block::PATIENCE,
+    called = const block::CALLED,
+    called_asleep = const block::CALLED_ASLEEP,
+    stopped = const block::STOPPED,
+    stopped_asleep = const block::STOPPED_ASLEEP,
     spawn_kind = const orders::SPAWN_KIND,
     spawn_area = const orders::SPAWN_AREA,
     operations = const orders::OPERATIONS,
@@ -314,6 +402,9 @@ global_asm!(
 unsafe extern "C" {
     static bartizan_systrap_start: u8;
     static bartizan_systrap_mapper_call: u8;
+    static bartizan_systrap_call: u8;
+    static bartizan_systrap_called: u8;
+    static bartizan_systrap_slept: u8;
     static bartizan_systrap_handler: u8;
     static bartizan_systrap_stopped: u8;
     static bartizan_systrap_returned: u8;
@@ -326,7 +417,13 @@ unsafe extern "C" {
 pub struct Addresses {
     /// The calls of a mapper that change mappings.
     pub mapper_call: u64,
-    /// The signal handler.
+    /// Where trampolines of patched call sites go.
+    pub call: u64,
+    /// From here on a call from a patched site has been made.
+    pub called: u64,
+    /// The call in which a thread sleeps until a call from a patched site is answered.
+    pub slept: u64,
+    /// The signal handler, and the end of the code for calls from patched sites.
     pub handler: u64,
     /// The call of the signal handler.
     pub stopped: u64,
@@ -345,6 +442,9 @@ macro_rules! address_of {
 pub fn addresses() -> Addresses {
     Addresses {
         mapper_call: address_of!(bartizan_systrap_mapper_call),
+        call: address_of!(bartizan_systrap_call),
+        called: address_of!(bartizan_systrap_called),
+        slept: address_of!(bartizan_systrap_slept),
         handler: address_of!(bartizan_systrap_handler),
         stopped: address_of!(bartizan_systrap_stopped),
         returned: address_of!(bartizan_systrap_returned),

@@ -5,12 +5,14 @@
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::bases::Bases;
 use super::control::{ControlMemory, area_address};
 use super::frame::signal_stack;
+use super::governor::Governor;
 use super::layout::{MAPPER_AREA, area, orders};
 use super::notify::Listener;
 use super::seed::{self, Seed};
@@ -27,6 +29,8 @@ pub struct StubProcess {
     /// Can be read when it has ended.
     end: OwnedFd,
     memory: ControlMemory,
+    bases: Bases,
+    governor: Arc<Governor>,
     order_event: OwnedFd,
     done_event: OwnedFd,
     /// Whether it was ended and waited for, so that its number may be another's.
@@ -58,15 +62,19 @@ enum Spawn {
 
 impl StubProcess {
     /// Forks a stub from `seed` and starts its mapper.
-    pub fn new(seed: &Seed) -> io::Result<(Self, Listener)> {
+    pub fn new(seed: &Seed, governor: &Arc<Governor>) -> io::Result<(Self, Listener)> {
         let memory = ControlMemory::new()?;
+        let bases = Bases::default();
+        bases.prepare(&memory);
+        let governor = Arc::clone(governor);
         let (order_event, done_event) = (seed::event()?, seed::event()?);
         let pid =
             seed.fork(memory.descriptor().as_raw_fd(), order_event.as_raw_fd(), done_event.as_raw_fd())?;
         let end = seed::pidfd(pid).inspect_err(|_| seed::kill_and_reap(pid))?;
         let (ended, end_cause) = (AtomicBool::new(false), OnceLock::new());
         let cpus = affinity::affinity(pid).ok().filter(|cpus| affinity::members(cpus).len() > 1);
-        let process = Self { cpus, pid, end, memory, order_event, done_event, ended, end_cause };
+        let process =
+            Self { cpus, pid, end, memory, bases, governor, order_event, done_event, ended, end_cause };
         process.wait_done()?;
         let mapper = process.start_mapper()?;
         Ok((process, mapper))
@@ -85,6 +93,16 @@ impl StubProcess {
     /// What it shares with the sentry.
     pub fn memory(&self) -> &ControlMemory {
         &self.memory
+    }
+
+    /// By which FS base its threads find their areas.
+    pub fn bases(&self) -> &Bases {
+        &self.bases
+    }
+
+    /// Who may spin.
+    pub fn governor(&self) -> &Arc<Governor> {
+        &self.governor
     }
 
     /// Starts a thread for guest code, with area `index`, the next one; callers take turns.

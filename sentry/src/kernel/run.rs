@@ -14,7 +14,7 @@ use bartizan_platform::{Access, Exit, Fault, Trap};
 use super::signal::LastFault;
 use super::usage::Mode;
 use super::{CurrentTask, TaskEnd};
-use crate::mm::FaultOutcome;
+use crate::mm::{FaultOutcome, UserAddr};
 use crate::{Restart, SysError, SysResult, syscalls};
 
 impl CurrentTask {
@@ -32,7 +32,10 @@ impl CurrentTask {
             let exit = self.switch();
             self.usage().enter(Mode::System);
             match exit {
-                Ok(Exit::Syscall) => self.handle_system_call(),
+                Ok(Exit::Syscall) => {
+                    self.handle_system_call();
+                    self.patch_frequent_call();
+                }
                 Ok(Exit::Fault(fault)) => self.handle_fault(fault),
                 Ok(Exit::Trap(trap)) => self.handle_trap(trap),
                 Ok(Exit::Interrupted) => {}
@@ -54,6 +57,13 @@ impl CurrentTask {
         }
         if let Some(error) = self.mm().failure() {
             self.refuse(error);
+        }
+    }
+
+    /// Has the site patched from which the guest makes many calls.
+    fn patch_frequent_call(&self) {
+        if let Some(behind_call) = self.take_frequent_call() {
+            self.mm().patch_call(UserAddr(behind_call));
         }
     }
 

@@ -46,6 +46,7 @@ impl MemoryManager {
         if range.is_empty() {
             return Ok(());
         }
+        self.restore_code_unlocked(&range);
         match advice {
             Advice::MADV_DONTNEED | Advice::MADV_DONTNEED_LOCKED | Advice::MADV_FREE => {
                 self.forget(range, advice)

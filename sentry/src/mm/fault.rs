@@ -12,7 +12,7 @@ use bartizan_platform::{Access, Fault, Populate};
 use super::area::{Area, AreaFlags, Backing, SourceMapping};
 use super::interval_map::Removed;
 use super::manager::Unmapping;
-use super::mappings::{MMAP_MIN_ADDR, STACK_GUARD_GAP};
+use super::mappings::{MMAP_MIN_ADDR, Mappings, STACK_GUARD_GAP};
 use super::pages::{Pages, Placement, WindowLimits, WriteRule};
 use super::{MemoryManager, PageError, PageRun};
 
@@ -97,6 +97,18 @@ impl MemoryManager {
             let need = Need { address, length, write: access.contains(Access::WRITE), area, bounds };
             return self.provide(&mut self.pages.write(), &need);
         }
+    }
+
+    /// Brings in the one page `page` of an area, to be read.
+    pub(super) fn bring_in_locked(
+        &self,
+        mappings: &Mappings,
+        pages: &mut Pages,
+        page: u64,
+    ) -> Result<(), FaultOutcome> {
+        let (_, area) = mappings.areas().get(page).ok_or(FaultOutcome::SegvMapErr)?;
+        let bounds = page..page + PAGE_SIZE;
+        self.provide(pages, &Need { address: page, length: PAGE_SIZE, write: false, area, bounds })
     }
 
     fn provide(&self, pages: &mut Pages, need: &Need<'_>) -> Result<(), FaultOutcome> {
@@ -260,7 +272,7 @@ impl MemoryManager {
     }
 
     /// New frames with the contents of `range`, all of it.
-    fn copy_pages(
+    pub(super) fn copy_pages(
         &self,
         range: &Range<u64>,
         placement: &Placement,
@@ -288,7 +300,7 @@ impl MemoryManager {
     }
 
     /// Maps pages and notes them in place of whatever was there.
-    fn place(
+    pub(super) fn place(
         &self,
         pages: &mut Pages,
         range: Range<u64>,

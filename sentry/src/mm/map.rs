@@ -11,6 +11,7 @@ use super::interval_map::Removed;
 use super::limits::LockPrivilege;
 use super::manager::{is_aligned, whole_pages};
 use super::mappings::{MAX_MAP_COUNT, MMAP_MIN_ADDR, Mappings};
+use super::patch::Patches;
 use super::{MemoryManager, PageSource, UserAddr};
 use crate::vfs::File;
 
@@ -182,6 +183,7 @@ impl MemoryManager {
     /// Makes `area`, and takes away what was there.
     #[must_use = "files are closed without locks"]
     pub(super) fn replace(&self, mappings: &mut Mappings, range: Range<u64>, area: Area) -> Removed<Area> {
+        self.restore_code(mappings, &range);
         self.discard(&mut self.pages.write(), range.clone());
         mappings.insert(range, area)
     }
@@ -189,6 +191,7 @@ impl MemoryManager {
     /// Takes away what is in `range`.
     #[must_use = "files are closed without locks"]
     pub(super) fn take_away(&self, mappings: &mut Mappings, range: Range<u64>) -> Removed<Area> {
+        self.restore_code(mappings, &range);
         self.discard(&mut self.pages.write(), range.clone());
         mappings.remove(range)
     }
@@ -211,6 +214,7 @@ impl MemoryManager {
     pub fn unmap_all(&self) {
         let mut mappings = self.mappings.write();
         let all = mappings.bounds().clone();
+        mappings.patches = Patches::default();
         let removed = self.take_away(&mut mappings, all);
         drop(mappings);
         drop(removed);

@@ -8,6 +8,7 @@ use bartizan_platform::memory::PAGE_SIZE;
 
 use super::area::{Area, AreaFlags};
 use super::interval_map::{IntervalMap, Removed};
+use super::patch::Patches;
 
 /// The most areas that an address space may have (`vm.max_map_count`).
 pub const MAX_MAP_COUNT: usize = 65530;
@@ -97,6 +98,8 @@ pub(super) struct Mappings {
     /// The addresses that may be mapped.
     bounds: Range<u64>,
     hint: SearchHint,
+    /// Which of the code was changed.
+    pub patches: Patches,
 }
 
 /// Between `from` and the top of the search no vacancy is larger than `largest`, so that a search for more can start at `from`.
@@ -125,6 +128,7 @@ impl Mappings {
             layout: Layout { mmap_base, ..Layout::default() },
             bounds,
             hint: SearchHint::NONE,
+            patches: Patches::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Mappings {
             }
         }
         copy.layout = self.layout;
+        copy.patches = self.patches.clone();
         copy
     }
 
@@ -206,6 +211,12 @@ impl Mappings {
             return Ok(end - length);
         }
         self.find_room_upwards(length, base..self.bounds.end)
+    }
+
+    /// The highest room in `bounds`.
+    pub fn find_room_below(&self, length: u64, bounds: Range<u64>) -> Option<u64> {
+        let bounds = bounds.start.max(self.bounds.start)..bounds.end.min(self.bounds.end);
+        self.areas.highest_vacancy(length, bounds, guard_below).map(|end| end - length)
     }
 
     /// The lowest room in `bounds`.

@@ -20,6 +20,7 @@ mod map;
 mod mapping_set;
 mod mappings;
 mod pages;
+mod patch;
 mod protect;
 mod remap;
 mod report;

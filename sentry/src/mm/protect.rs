@@ -46,6 +46,7 @@ impl MemoryManager {
             ProtectFrom::Address => address.0,
             ProtectFrom::StackStart => stack_start(&mappings, address.0, end)?,
         };
+        self.restore_code(&mut mappings, &(start..end));
         let parts: SmallVec<[(Range<u64>, Area); 4]> =
             mappings.areas().clipped(start..end).map(|(part, area)| (part, area.clone())).collect();
         let mut reached = start;

@@ -70,6 +70,7 @@ impl MemoryManager {
         }
         let mut removed = Removed::new();
         let old = address.0..address.0.checked_add(old_length).ok_or(Errno::EINVAL)?;
+        self.restore_code(&mut mappings, &old);
         let remap = Remap { old, new_length, placement, privilege };
         let result = self.remap_locked(&mut mappings, &remap, &mut removed);
         let locked = mappings.future_flags.contains(AreaFlags::LOCKED);

@@ -209,7 +209,7 @@ impl CurrentTask {
         let thread = flags.contains(CloneFlags::CLONE_THREAD);
         let group = match thread {
             true => Arc::clone(self.group()),
-            false => self.new_group(tid),
+            false => self.new_group(tid)?,
         };
         let new = NewTask {
             tid,
@@ -254,12 +254,13 @@ impl CurrentTask {
     }
 
     /// The group of a child process.
-    fn new_group(&self, pid: i32) -> Arc<ThreadGroup> {
+    fn new_group(&self, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
         let group = ThreadGroup::new(pid, Arc::new(self.group().limits().duplicate()));
+        group.timers().heed_processor_limit(self.kernel().timers(), &group)?;
         group.set_dumpable(self.group().dumpable());
         group.register_barriers(self.group().barriers());
         group.set_end_uid(self.credentials().uid);
-        group
+        Ok(group)
     }
 
     /// Gives the child its signal state: the caller's mask, and nothing pending but what was sent to its process group since the fork

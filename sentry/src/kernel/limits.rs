@@ -84,6 +84,11 @@ impl Limits {
         Ok(())
     }
 
+    /// Raises the soft limit of processor time, which a process was told that it has reached, to so many seconds.
+    pub fn raise_processor_time(&self, seconds: u64) {
+        self.value(Resource::RLIMIT_CPU).0.store(seconds, Ordering::Relaxed);
+    }
+
     /// A copy, for a child.
     pub fn duplicate(&self) -> Self {
         Self {

@@ -64,6 +64,9 @@ fn set(task: &CurrentTask, group: &Arc<ThreadGroup>, resource: Resource, new: Rl
         false => LimitPrivilege::Bound,
     };
     group.limits().set(resource, new, privilege)?;
+    if resource == Resource::RLIMIT_CPU {
+        group.timers().heed_processor_limit(task.kernel().timers(), group)?;
+    }
     // Memory management keeps a copy of those that it heeds.
     let memory = match Arc::ptr_eq(group, task.group()) {
         true => Some(task.mm()),

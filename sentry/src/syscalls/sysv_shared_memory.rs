@@ -135,7 +135,7 @@ pub fn shmctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
         SHM_LOCK | SHM_UNLOCK => {
             let segment = segments.find(id)?;
             check_lock(task, &segment, command)?;
-            segment.set_locked(command == SHM_LOCK);
+            segment.set_locked((command == SHM_LOCK).then(|| task.credentials().uid));
             Ok(0)
         }
         _ => Err(Errno::EINVAL.into()),
@@ -151,7 +151,17 @@ fn check_lock(task: &CurrentTask, segment: &Segment, command: i32) -> Result<(),
     let permissions = segment.report().permissions;
     let owner = [permissions.uid, permissions.cuid].contains(&credentials.euid);
     let limit = task.group().limits().soft(Resource::RLIMIT_MEMLOCK);
-    if owner && (command == SHM_UNLOCK || limit > 0) { Ok(()) } else { Err(Errno::EPERM) }
+    if !owner || command == SHM_LOCK && limit == 0 {
+        return Err(Errno::EPERM);
+    }
+    if command == SHM_UNLOCK || segment.locked_by(credentials.uid) != 0 {
+        return Ok(());
+    }
+    // The user may lock so much, by whichever processes.
+    let segments = task.ipc().segments.all();
+    let locked: u64 = segments.iter().map(|segment| segment.locked_by(credentials.uid)).sum();
+    let pages = |bytes: u64| bytes.div_ceil(PAGE_SIZE);
+    if pages(locked) + pages(segment.size()) > limit / PAGE_SIZE { Err(Errno::ENOMEM) } else { Ok(()) }
 }
 
 fn limits(task: &CurrentTask) -> ShmInfoLimits {

@@ -43,6 +43,8 @@ struct State {
     creator: i32,
     last: i32,
     removed: bool,
+    /// Who has locked it.
+    locked_by: Option<u32>,
 }
 
 /// What `shmctl(IPC_STAT)` and `/proc/sysvipc/shm` tell; times in seconds, sizes in bytes.
@@ -93,6 +95,7 @@ impl Segment {
             creator: pid,
             last: 0,
             removed: false,
+            locked_by: None,
         };
         Ok(Arc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -189,10 +192,17 @@ impl Segment {
         Ok(())
     }
 
-    /// `SHM_LOCK` and `SHM_UNLOCK`; whether the caller may is its to know. Nothing is ever swapped out.
-    pub fn set_locked(&self, locked: bool) {
-        let mode = &mut self.state.lock().permissions.mode;
-        *mode = if locked { *mode | SHM_LOCKED } else { *mode & !SHM_LOCKED };
+    /// `SHM_LOCK` by user `locked_by`, or `SHM_UNLOCK`; whether the caller may is its to know. Nothing is ever swapped out.
+    pub fn set_locked(&self, locked_by: Option<u32>) {
+        let mut state = self.state.lock();
+        state.locked_by = locked_by;
+        let mode = &mut state.permissions.mode;
+        *mode = if locked_by.is_some() { *mode | SHM_LOCKED } else { *mode & !SHM_LOCKED };
+    }
+
+    /// Bytes of it that user `uid` has locked.
+    pub fn locked_by(&self, uid: u32) -> u64 {
+        if self.state.lock().locked_by == Some(uid) { self.size } else { 0 }
     }
 
     /// `IPC_RMID`: it goes as soon as nobody has it attached; until then it is found by its id alone.

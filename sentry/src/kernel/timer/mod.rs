@@ -6,6 +6,7 @@
 mod alarm;
 mod cpu;
 mod descriptor;
+mod limit;
 mod posix;
 mod process;
 mod schedule;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
+use bartizan_abi::process::{RLIM_INFINITY, Resource};
 use bartizan_abi::{Errno, IntervalTimer, SigInfo, Signal};
 
 use super::cpu::{CpuClock, CpuTimer};
+use super::limit::ProcessorLimit;
 use super::posix::PosixTimer;
 use super::{Alarm, Ring, Schedule, TimerSetting, Timers};
 use crate::kernel::ThreadGroup;
@@ -22,6 +24,8 @@ pub struct ProcessTimers {
     user: OnceLock<(Arc<IntervalSignal>, Arc<CpuTimer>)>,
     cpu: OnceLock<(Arc<IntervalSignal>, Arc<CpuTimer>)>,
     posix: Mutex<PosixTimers>,
+    /// `RLIMIT_CPU`, once there is one.
+    limit: OnceLock<Arc<ProcessorLimit>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +56,7 @@ impl Default for ProcessTimers {
             user: OnceLock::new(),
             cpu: OnceLock::new(),
             posix: Mutex::new(LockClass::Alarm, PosixTimers::default()),
+            limit: OnceLock::new(),
         }
     }
 }
@@ -111,6 +116,18 @@ impl ProcessTimers {
         }
     }
 
+    /// Heeds the limit of processor time of `group`, which this belongs to, after it has changed or was inherited.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the host gives no thread.
+    pub fn heed_processor_limit(&self, timers: &Timers, group: &Arc<ThreadGroup>) -> Result<(), Errno> {
+        let limit = group.limits().get(Resource::RLIMIT_CPU);
+        if limit.rlim_cur == RLIM_INFINITY && self.limit.get().is_none() {
+            return Ok(());
+        }
+        self.limit.get_or_init(|| ProcessorLimit::new(timers, group)).watch(limit)
+    }
+
     /// Adds a POSIX timer that `make` makes for its number; gives the number.
     ///
     /// # Errors
@@ -160,6 +177,9 @@ impl ProcessTimers {
         }
         for (_, timer) in [&self.user, &self.cpu].into_iter().filter_map(OnceLock::get) {
             let _old = timer.set(TimerSetting::default());
+        }
+        if let Some(limit) = self.limit.get() {
+            let _never = limit.stop();
         }
     }
 }

@@ -238,21 +238,17 @@ static void queues(void)
     mq_unlink("/limits");
 }
 
+/* A machine may not let its root raise these limits, which are zero at first. */
 static void priorities(void)
 {
     become_nobody();
     struct sched_param parameter = { 5 };
-    limit(RLIMIT_NICE, 20, 30);
-    limit(RLIMIT_RTPRIO, 0, 10);
+    limit(RLIMIT_NICE, 0, 0);
+    limit(RLIMIT_RTPRIO, 0, 0);
     errno = 0;
     say("nice -5: %s", nice(-5) == -1 && errno ? err(-1) : "ok");
-    limit(RLIMIT_NICE, 30, 30);
-    say("nice -5: %s", nice(-5) == -1 && errno ? err(-1) : "ok");
     say("FIFO: %s", err(sched_setscheduler(0, SCHED_FIFO, &parameter)));
-    limit(RLIMIT_RTPRIO, 5, 10);
-    say("FIFO: %s", err(sched_setscheduler(0, SCHED_FIFO, &parameter)));
-    parameter.sched_priority = 6;
-    say("more: %s", err(sched_setparam(0, &parameter)));
+    say("raise: %s", err(setrlimit(RLIMIT_RTPRIO, &(struct rlimit){ 5, 5 })));
 }
 
 static void told(void)

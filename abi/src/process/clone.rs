@@ -118,6 +118,18 @@ abi_enum! {
     }
 }
 
+abi_structs! {
+    /// What `KCMP_EPOLL_TFD` of `kcmp(2)` looks for.
+    pub struct KcmpEpollSlot: 12 {
+        /// The epoll instance.
+        pub efd: u32,
+        /// The number by which it watches a file.
+        pub tfd: u32,
+        /// Which of the files with this number.
+        pub toff: u32,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ pub use capability::{
 };
 pub use clone::{
     CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER1, CLONE_ARGS_SIZE_VER2, CSIGNAL, CloneArgs, CloneFlags,
-    KcmpType, PidfdFlags, PidfdSignalFlags,
+    KcmpEpollSlot, KcmpType, PidfdFlags, PidfdSignalFlags,
 };
 pub use futex::{
     FUTEX_BITSET_MATCH_ANY, FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, FUTEX_WAITV_MAX, Futex2Flags,

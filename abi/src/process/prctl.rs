@@ -1,6 +1,6 @@
 //! `prctl(2)` and the secure bits of `capabilities(7)`.
 
-use crate::macros::{abi_named_consts, abi_named_flags, abi_open_enum};
+use crate::macros::{abi_named_consts, abi_named_flags, abi_open_enum, abi_structs};
 
 abi_open_enum! {
     /// Operations of `prctl(2)`.
@@ -88,6 +88,30 @@ abi_named_consts! { "`prctl(2)`", u64;
     PR_SET_MM_EXE_FILE = 13,
     PR_SET_MM_MAP = 14,
     PR_SET_MM_MAP_SIZE = 15,
+}
+
+abi_structs! {
+    /// What `PR_SET_MM_MAP` sets: addresses of the parts of a process.
+    #[expect(missing_docs, reason = "the names are those of PR_SET_MM_MAP(2const)")]
+    pub struct PrctlMmMap: 104 {
+        pub start_code: u64,
+        pub end_code: u64,
+        pub start_data: u64,
+        pub end_data: u64,
+        pub start_brk: u64,
+        pub brk: u64,
+        pub start_stack: u64,
+        pub arg_start: u64,
+        pub arg_end: u64,
+        pub env_start: u64,
+        pub env_end: u64,
+        /// The address of the auxiliary vector.
+        pub auxv: u64,
+        /// Bytes of it; 0 to leave it as it is.
+        pub auxv_size: u32,
+        /// A descriptor of the program; `u32::MAX` to leave it as it is.
+        pub exe_fd: u32,
+    }
 }
 
 abi_named_consts! { "values of `PR_SET_DUMPABLE`", u32;

@@ -340,6 +340,11 @@ impl Task {
         self.semaphore_undo.lock()
     }
 
+    /// What tells its list of semaphore operations to undo from others, if it has one.
+    pub fn undo_identity(&self) -> Option<usize> {
+        self.semaphore_undo.lock().as_ref().map(|list| Arc::as_ptr(list).addr())
+    }
+
     /// How it asks to be scheduled.
     pub fn scheduling(&self) -> Scheduling {
         *self.scheduling.lock()

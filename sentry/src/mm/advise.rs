@@ -193,6 +193,40 @@ impl MemoryManager {
         Ok(resident)
     }
 
+    /// Gives the anonymous memory in `length` bytes from `address` a name, or takes it away. Holes are skipped, and reported at the end.
+    ///
+    /// # Errors
+    /// As `PR_SET_VMA(2const)`: `EINVAL`, `ENOMEM`, `EBADF` for memory of a file.
+    pub fn name_anonymous(
+        &self,
+        address: UserAddr,
+        length: u64,
+        name: Option<&Arc<[u8]>>,
+    ) -> Result<(), Errno> {
+        let end = whole_pages(length).and_then(|length| address.0.checked_add(length));
+        let end = end.filter(|_| is_aligned(address.0)).ok_or(Errno::EINVAL)?;
+        let range = address.0..end;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut mappings = self.mappings.write();
+        let parts: Vec<(Range<u64>, bool)> = mappings
+            .areas()
+            .clipped(range.clone())
+            .map(|(part, area)| (part, area.source().is_some_and(|mapping| mapping.file.is_some())))
+            .collect();
+        for (part, of_file) in parts {
+            if of_file {
+                return Err(Errno::EBADF);
+            }
+            if mappings.areas().len() >= MAX_MAP_COUNT {
+                return Err(Errno::ENOMEM);
+            }
+            mappings.update(part, |_, area| area.given_name = name.cloned());
+        }
+        if mappings.areas().is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
     /// Writes shared mappings' files back.
     ///
     /// # Errors

@@ -57,6 +57,8 @@ pub(super) struct Area {
     pub backing: Backing,
     /// What `/proc/[pid]/maps` calls it: `[vdso]`.
     pub name: Option<&'static str>,
+    /// What the guest calls it (`PR_SET_VMA_ANON_NAME`).
+    pub given_name: Option<Arc<[u8]>>,
 }
 
 /// Where the pages of an area come from.

@@ -146,6 +146,7 @@ impl MemoryManager {
             flags: request.flags | mappings.future_flags,
             backing,
             name: request.name,
+            given_name: None,
         }
     }
 
@@ -315,6 +316,7 @@ fn heap_area(mappings: &Mappings) -> Area {
         flags: mappings.future_flags,
         backing: Backing::Anonymous,
         name: None,
+        given_name: None,
     }
 }
 

@@ -263,6 +263,7 @@ mod tests {
             flags: AreaFlags::empty(),
             backing: Backing::Anonymous,
             name: None,
+            given_name: None,
         }
     }
 

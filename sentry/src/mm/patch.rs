@@ -164,6 +164,7 @@ impl MemoryManager {
             flags: AreaFlags::DONT_EXPAND | AreaFlags::DONT_DUMP,
             backing: Backing::Anonymous,
             name: Some("[trampolines]"),
+            given_name: None,
         };
         let replaced = mappings.insert(range.clone(), area);
         debug_assert!(replaced.is_empty(), "there was room");

@@ -46,6 +46,8 @@ pub enum AreaName {
     SharedAnonymous,
     /// Memory without a file that has a name: System V shared memory.
     Label(String),
+    /// Memory without a file that the guest has given a name, and whether it is shared.
+    Given(Arc<[u8]>, bool),
 }
 
 /// Sizes in bytes, as `status` and `statm` show them.
@@ -127,6 +129,9 @@ impl MemoryManager {
 fn name_of(range: &Range<u64>, area: &Area, layout: &Layout) -> AreaName {
     if let Some(name) = area.name {
         return AreaName::Special(name);
+    }
+    if let Some(name) = &area.given_name {
+        return AreaName::Given(Arc::clone(name), area.is_shared());
     }
     match area.source() {
         Some(mapping) => match (mapping.file.clone(), mapping.source.label()) {

@@ -9,9 +9,9 @@ use bartizan_platform::memory::PAGE_SIZE;
 
 use super::testing::{address_space, apply, guest_read, guest_write, machine, operations};
 use super::{
-    AreaFlags, FaultOutcome, FutexScope, LockMode, LockPrivilege, MapBacking, MapPlacement, MapPopulate,
-    MapRequest, MemoryLimits, MemoryManager, PageSource, PrivateCopies, ProtectFrom, RemapPlacement,
-    STACK_GUARD_GAP, SharedMemory, UserAddr,
+    AreaFlags, AreaName, AreaReport, FaultOutcome, FutexScope, LockMode, LockPrivilege, MapBacking,
+    MapPlacement, MapPopulate, MapRequest, MemoryLimits, MemoryManager, PageSource, PrivateCopies,
+    ProtectFrom, RemapPlacement, STACK_GUARD_GAP, SharedMemory, UserAddr,
 };
 
 const READ_WRITE: Access = Access::READ.union(Access::WRITE);
@@ -403,4 +403,22 @@ fn atomic_operations_see_guest_memory() {
     assert_eq!(mm.fetch_update_u32(UserAddr(BASE), |value| value + 2), Ok(5));
     assert_eq!(mm.load_u32(UserAddr(BASE)), Ok(7));
     assert_eq!(mm.load_u32(UserAddr(BASE + PAGE_SIZE)), Err(Errno::EFAULT));
+}
+
+#[test]
+fn anonymous_memory_has_the_names_that_it_is_given() {
+    let mm = address_space(LIMIT);
+    let start = anonymous(&mm, BASE, 3);
+    let middle = UserAddr(start.0 + PAGE_SIZE);
+    mm.name_anonymous(middle, 1, Some(&Arc::from(&b"arena"[..]))).unwrap();
+    let named = |area: &AreaReport| match &area.name {
+        AreaName::Given(name, false) => Some(name.to_vec()),
+        _ => None,
+    };
+    let names: Vec<_> = mm.areas().iter().map(named).collect();
+    assert_eq!(names, [None, Some(b"arena".to_vec()), None]);
+    mm.name_anonymous(middle, PAGE_SIZE, None).unwrap();
+    assert_eq!(only_area(&mm), start.0..start.0 + 3 * PAGE_SIZE);
+    assert_eq!(mm.name_anonymous(UserAddr(start.0 + 1), PAGE_SIZE, None), Err(Errno::EINVAL));
+    assert_eq!(mm.name_anonymous(start, 4 * PAGE_SIZE, None), Err(Errno::ENOMEM));
 }

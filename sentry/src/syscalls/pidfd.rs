@@ -114,7 +114,7 @@ pub fn pidfd_getfd(task: &CurrentTask, fd: FdNumber, target: FdNumber, flags: u3
 }
 
 /// Whether the caller may do what a debugger may (`ptrace(2)`, "Ptrace access mode checking").
-fn may_look_into(task: &CurrentTask, other: &Task) -> bool {
+pub(super) fn may_look_into(task: &CurrentTask, other: &Task) -> bool {
     if other.pid() == task.pid() {
         return true;
     }

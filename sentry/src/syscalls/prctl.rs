@@ -124,10 +124,7 @@ pub fn prctl(
             all_are_zero()?;
             Ok(0)
         }
-        PrctlOption::PR_SET_MM => {
-            require(task, Capability::CAP_SYS_RESOURCE)?;
-            Err(Errno::EINVAL.into())
-        }
+        PrctlOption::PR_SET_MM => super::set_mm::set_mm(task, second, third, fourth, fifth),
         PrctlOption::PR_GET_IO_FLUSHER | PrctlOption::PR_SET_IO_FLUSHER => {
             require(task, Capability::CAP_SYS_RESOURCE)?;
             Err(Errno::EINVAL.into())
@@ -139,8 +136,9 @@ pub fn prctl(
         }
         // Nobody traces anybody, so that nobody has to be allowed to.
         PrctlOption::PR_SET_PTRACER => Ok(0),
-        // Names of anonymous memory are for people who read `/proc/[pid]/maps`; a kernel may forget them.
-        PrctlOption::PR_SET_VMA if second == PR_SET_VMA_ANON_NAME => Ok(0),
+        PrctlOption::PR_SET_VMA if second == PR_SET_VMA_ANON_NAME => {
+            name_memory(task, UserAddr(third), fourth, UserAddr(fifth))
+        }
         // Speculation control and the like: as a kernel without them.
         _ => Err(Errno::EINVAL.into()),
     }
@@ -177,6 +175,26 @@ fn set_name(task: &CurrentTask, address: UserAddr) -> SysResult<u64> {
         name.push(byte);
     }
     task.set_name(&name);
+    Ok(0)
+}
+
+/// Gives memory without a file a name, which `/proc/[pid]/maps` shows, or takes it away (`PR_SET_VMA_ANON_NAME`).
+fn name_memory(task: &CurrentTask, address: UserAddr, length: u64, name: UserAddr) -> SysResult<u64> {
+    /// With the NUL.
+    const LONGEST: usize = 80;
+    let name = match name.0 {
+        0 => None,
+        _ => {
+            let name = task.read_c_string(name, LONGEST).map_err(|errno| match errno {
+                Errno::ENAMETOOLONG => Errno::EINVAL,
+                errno => errno,
+            })?;
+            let valid = |byte: &u8| (b' '..=b'~').contains(byte) && !b"\\`$[]".contains(byte);
+            check(name.as_slice().iter().all(valid))?;
+            Some(std::sync::Arc::from(name.as_slice()))
+        }
+    };
+    task.mm().name_anonymous(address, length, name.as_ref())?;
     Ok(0)
 }
 

@@ -5,7 +5,7 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
-    limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority,
+    kcmp, limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority,
     process, read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system,
     sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
@@ -216,7 +216,7 @@ syscalls! {
     modify_ldt => refused::not_built, Refused("ENOSYS: as without CONFIG_MODIFY_LDT_SYSCALL");
     pivot_root => mount::pivot_root, Full;
     _sysctl => refused::not_built, Refused("ENOSYS, as since Linux 5.5");
-    prctl => prctl::prctl, Partial("no PR_SET_MM, speculation control or PR_SET_THP_DISABLE; timer slack has no effect");
+    prctl => prctl::prctl, Partial("no speculation control or PR_SET_THP_DISABLE; timer slack has no effect");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
     setrlimit => limits::setrlimit, Partial("RLIMIT_CORE and RLIMIT_RTTIME are kept without effect");
@@ -367,7 +367,7 @@ syscalls! {
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
     getcpu => schedule::getcpu, Full;
-    kcmp => refused::not_built, Refused("ENOSYS: as without CONFIG_KCMP");
+    kcmp => kcmp::kcmp, Full;
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     sched_setattr => schedule::sched_setattr, Partial("policies and priorities are kept and reported, without effect; SCHED_DEADLINE is EBUSY");
     sched_getattr => schedule::sched_getattr, Full;

@@ -51,6 +51,10 @@ fn write_line(text: &mut Vec<u8>, area: &AreaReport, path: impl Fn(&File) -> FsS
         AreaName::File(file) => Some(path(file)),
         AreaName::SharedAnonymous => Some(b"/dev/zero (deleted)".to_vec()),
         AreaName::Label(label) => Some(label.clone().into_bytes()),
+        AreaName::Given(name, shared) => {
+            let kind: &[u8] = if *shared { b"[anon_shmem:" } else { b"[anon:" };
+            Some([kind, &name[..], b"]"].concat())
+        }
     };
     text.extend_from_slice(line.as_bytes());
     if let Some(name) = name {

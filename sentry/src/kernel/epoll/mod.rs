@@ -183,6 +183,13 @@ impl Epoll {
         Ok(())
     }
 
+    /// The file that is watched by the number `fd`; of several, the one with this `index`.
+    pub fn watched(&self, fd: i32, index: usize) -> Option<Arc<File>> {
+        let entries = self.0.entries.lock();
+        let found = entries.iter().filter(|(key, _)| key.fd == fd);
+        found.filter_map(|(_, registered)| registered.entry.file.upgrade()).nth(index)
+    }
+
     /// Ends watching.
     ///
     /// # Errors

@@ -16,9 +16,9 @@ pub const STREAK_GAP: Duration = Duration::from_micros(20);
 /// How many calls make the first streak.
 pub const SHORTEST_STREAK: u32 = 16;
 /// How many calls make a streak at most.
-pub const LONGEST_STREAK: u32 = 4096;
+pub const LONGEST_STREAK: u32 = 256;
 /// With fewer calls than this a permit was not worth its costs.
-pub const WORTHWHILE: u32 = 128;
+pub const WORTHWHILE: u32 = 48;
 
 /// Counts who runs guest code, and hands out permits; one for each platform.
 #[derive(Debug)]

@@ -276,7 +276,7 @@ impl GuestThread {
         Ok(())
     }
 
-    fn send(&mut self, id: u64, value: u64) -> Result<Sent, PlatformError> {
+    fn send(&self, id: u64, value: u64) -> Result<Sent, PlatformError> {
         self.waiter.send(id, value).map_err(|error| self.process.died(error))
     }
 

@@ -6,10 +6,12 @@
 
 use std::hint;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::call_block::{CallBlock, Turn};
 use super::governor::{Governor, LONGEST_STREAK, Permit, SHORTEST_STREAK, STREAK_GAP, WORTHWHILE};
+use super::layout::block::RUNNING;
 use super::notify::{Listener, Notification, Sent};
 use crate::affinity::{self, CpuSet};
 
@@ -19,8 +21,8 @@ const PATIENCE: Duration = Duration::from_micros(50);
 const FIRST_PATIENCE: Duration = Duration::from_micros(400);
 /// How often it looks between two looks at the clock and at the listener.
 const LOOKS: u32 = 64;
-/// How often a thread looks for its answer before it sleeps: some tens of microseconds.
-const GUEST_LOOKS: u64 = 1000;
+/// How often a thread looks for its answer before it sleeps: some 60 microseconds.
+const GUEST_LOOKS: u64 = 4000;
 
 /// How long a thread may take to sleep whose patience ends: far longer than it does, unless the guest forged its state.
 const MOST_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,8 +37,7 @@ pub struct Waiter {
     index: u64,
     /// Where the thread may run, if that is more than one processor.
     cpus: Option<CpuSet>,
-    /// Whether the thread is kept away from the sentry's processor.
-    apart: bool,
+    /// Both sides look for their turn, the thread on another processor than the sentry.
     spinning: Option<Spinning>,
     /// How many calls have come in quick succession.
     streak: u32,
@@ -50,6 +51,19 @@ struct Spinning {
     permit: Permit,
     /// How many calls were handed over so.
     calls: u32,
+    /// How many of them since the thread last had to be woken.
+    calls_since_sleep: u32,
+}
+
+/// What the sentry sees when it looks for its turn.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    /// The thread looks for its own.
+    Turn(Turn),
+    /// The thread sleeps in a call.
+    Asleep,
+    /// It is not worth looking any longer.
+    Nothing,
 }
 
 /// What the sentry waited for.
@@ -76,7 +90,6 @@ impl Waiter {
             tid,
             index,
             cpus,
-            apart: false,
             spinning: None,
             streak: 0,
             wanted_streak: SHORTEST_STREAK,
@@ -99,8 +112,10 @@ impl Waiter {
     /// When the thread is gone.
     pub fn wait(&mut self, block: CallBlock<'_>) -> std::io::Result<Event> {
         if self.spinning.is_some() {
-            if let Some(turn) = self.look(block) {
-                return Ok(Event::Block(turn));
+            match self.look(block) {
+                Look::Turn(turn) => return Ok(Event::Block(turn)),
+                Look::Asleep if self.may_wake_apart() => return self.listener.receive().map(Event::Notified),
+                Look::Asleep | Look::Nothing => {}
             }
             self.stop_spinning(block);
             // A thread that had patience left may have called since.
@@ -116,33 +131,45 @@ impl Waiter {
         Ok(Event::Notified(notification))
     }
 
-    /// Looks for the thread's next call or stop. `None` if it is not worth looking any longer.
-    fn look(&mut self, block: CallBlock<'_>) -> Option<Turn> {
-        let spinning = self.spinning.as_mut()?;
-        let state = block.state()?;
-        let patience = if spinning.calls == 0 { FIRST_PATIENCE } else { PATIENCE };
+    /// Looks for the thread's next call or stop.
+    fn look(&mut self, block: CallBlock<'_>) -> Look {
+        let (Some(spinning), Some(state)) = (self.spinning.as_mut(), block.state()) else {
+            return Look::Nothing;
+        };
+        let patience = if spinning.calls_since_sleep == 0 { FIRST_PATIENCE } else { PATIENCE };
         let mut start = None;
         loop {
             for _ in 0..LOOKS {
-                if state.load(std::sync::atomic::Ordering::Relaxed) != super::layout::block::RUNNING {
-                    let turn = block.turn();
+                if state.load(Ordering::Relaxed) != RUNNING
+                    && let turn @ (Turn::Call { asleep: false } | Turn::Stop { asleep: false }) = block.turn()
+                {
                     spinning.calls = spinning.calls.saturating_add(1);
-                    let awake = matches!(turn, Turn::Call { asleep: false } | Turn::Stop { asleep: false });
-                    return awake.then_some(turn);
+                    spinning.calls_since_sleep = spinning.calls_since_sleep.saturating_add(1);
+                    return Look::Turn(turn);
                 }
                 hint::spin_loop();
             }
+            if self.listener.is_ready() {
+                return Look::Asleep;
+            }
             let start = *start.get_or_insert_with(Instant::now);
-            if start.elapsed() > patience || spinning.permit.is_withdrawn() || self.listener.is_ready() {
-                return None;
+            if start.elapsed() > patience || spinning.permit.is_withdrawn() {
+                return Look::Nothing;
             }
         }
+    }
+
+    /// Whether it is worth waking the thread, which has gone to sleep in a call, where it is.
+    fn may_wake_apart(&mut self) -> bool {
+        let Some(spinning) = &mut self.spinning else { return false };
+        std::mem::take(&mut spinning.calls_since_sleep) >= WORTHWHILE
     }
 
     /// Has both sides sleep from now on.
     fn stop_spinning(&mut self, block: CallBlock<'_>) {
         let Some(spinning) = self.spinning.take() else { return };
         block.set_patience(0);
+        self.bring_together();
         self.streak = 0;
         self.wanted_streak = if spinning.calls < WORTHWHILE {
             (self.wanted_streak * 2).min(LONGEST_STREAK)
@@ -163,19 +190,15 @@ impl Waiter {
         if affinity::members(&others).is_empty() || affinity::set_affinity(self.tid, &others).is_err() {
             return;
         }
-        self.apart = true;
         block.set_patience(GUEST_LOOKS);
-        self.spinning = Some(Spinning { permit, calls: 0 });
+        self.spinning = Some(Spinning { permit, calls: 0, calls_since_sleep: 0 });
     }
 
     /// Lets the thread, which sleeps in the call with this id, return `value` from it.
     ///
     /// # Errors
     /// When the listener fails.
-    pub fn send(&mut self, id: u64, value: u64) -> std::io::Result<Sent> {
-        if self.apart && self.spinning.is_none() {
-            self.bring_together();
-        }
+    pub fn send(&self, id: u64, value: u64) -> std::io::Result<Sent> {
         self.listener.send(id, value)
     }
 
@@ -199,13 +222,12 @@ impl Waiter {
         self.listener.receive()
     }
 
-    /// Lets the thread, which sleeps, run on the sentry's processor again: waking it elsewhere takes far longer.
-    fn bring_together(&mut self) {
+    /// Lets the thread run on the sentry's processor again, where it is woken from its next sleep: waking it elsewhere takes far longer.
+    fn bring_together(&self) {
         if let Some(cpus) = &self.cpus {
             // Best effort: a thread that runs elsewhere is only slower.
             let _gone = affinity::set_affinity(self.tid, cpus);
         }
-        self.apart = false;
     }
 
     /// Keeps the thread on this processor while `action` makes it wake up in its handler.
@@ -213,7 +235,6 @@ impl Waiter {
         self.stop_spinning(block);
         let Some(cpus) = self.cpus else { return action(self) };
         let here = affinity::only(affinity::current_cpu());
-        self.apart = false;
         let kept = affinity::set_affinity(self.tid, &here).is_ok();
         let result = action(self);
         if kept {

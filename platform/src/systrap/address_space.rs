@@ -85,6 +85,7 @@ impl SystrapAddressSpace {
         }
         let mut threads = lock(&self.threads);
         if let Some(thread) = threads.idle.pop() {
+            thread.prepare();
             return Ok(thread);
         }
         let exhausted = |source| PlatformError::Exhausted { what: "a thread for guest code", source };

@@ -81,6 +81,13 @@ impl GuestThread {
         (self.process.pid(), self.waiter.tid())
     }
 
+    /// To be called before it is used again: guests may have written to its call block since.
+    pub fn prepare(&self) {
+        let block = self.block(&self.process);
+        block.set_patience(0);
+        block.resume();
+    }
+
     /// To be called when nobody uses it any more, until somebody runs it again: the host confirms that it stands still, which its call block alone does not.
     ///
     /// # Errors
@@ -365,15 +372,20 @@ impl GuestThread {
         let memory = process.memory();
         *registers = frame.registers(memory);
         if frame.signal() == KICK && (self.addresses.call..self.addresses.handler).contains(&registers.rip) {
-            let block = self.block(&process);
-            let calling = registers.rip < self.addresses.called;
-            if calling || matches!(block.turn(), Turn::Call { .. }) {
+            if registers.rip < self.addresses.called {
                 // It is about to stand still in its call.
                 let _sent = self.send(notification.id, 0)?;
                 return Ok(None);
             }
-            block.leave_call(registers);
+            let block = self.block(&process);
             self.state = State::InHandler { id, frame: Some(frame), in_call: true };
+            let called = matches!(block.resume(), Turn::Call { .. });
+            block.leave_call(registers);
+            if called {
+                // Nobody has seen its call yet.
+                block.fill_call(registers);
+                return Ok(Some(Exit::Syscall));
+            }
         }
         Ok(Some(frame.exit(memory, registers)))
     }

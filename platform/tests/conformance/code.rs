@@ -85,6 +85,12 @@ guest_code! {
         "vpextrq rcx, xmm6, 1", "add rbx, rcx", "syscall";
     /// Overwrites its own first byte.
     self_write = "mov byte ptr [rip - 7], 0xc6", "syscall";
+    /// For ever two calls, each with a counter, which r12 holds, in its arguments: the first has number 500 and is to return three times the counter; the second
+    /// has number 0 and that result as its argument, and is to return the negated counter. Neither may change the carry and overflow flags.
+    counted_calls = ".skip 64, 0x90", "2: inc r12", "mov rdi, r12", "lea rsi, [r12 + 1]", "lea rdx, [r12 + 2]", "lea r10, [r12 + 3]",
+        "lea r8, [r12 + 4]", "lea r9, [r12 + 5]", "mov al, 0x7f", "add al, 1", "mov eax, 500", "syscall", "jno 3f", "jc 3f",
+        "lea r13, [r12 + r12 * 2]", "cmp rax, r13", "jne 3f", "mov rdi, rax", "stc", "mov eax, 0x12345678", "jmp 4f", ".skip 48, 0x90",
+        "4: xor eax, eax", "syscall", "add rax, r12", "jne 3f", "jmp 2b", ".byte 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0", "3: ud2";
     /// Writes numbers that look random, from rsi, to places in the memory from rdi that look random too; rdx is its length less one word, a mask.
     scribble = "2: mov rax, rsi", "shl rax, 13", "xor rsi, rax", "mov rax, rsi", "shr rax, 7", "xor rsi, rax", "mov rax, rsi",
         "shl rax, 17", "xor rsi, rax", "mov rcx, rsi", "shr rcx, 20", "and rcx, rdx", "mov [rdi + rcx], rsi", "pause", "jmp 2b";

@@ -223,7 +223,7 @@ fn reachable(environment: &Environment, program: fn() -> &'static [u8]) -> Vec<u
 
 /// A guest may end the process that it lives in, and nothing else.
 #[track_caller]
-fn assert_broken(error: &PlatformError) {
+pub fn assert_broken(error: &PlatformError) {
     assert!(matches!(error, PlatformError::GuestBroke { .. }), "{error}");
 }
 

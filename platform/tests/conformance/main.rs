@@ -2,6 +2,7 @@
 //!
 //! Names in `suite` say which promise of `bartizan_platform` they check.
 
+mod calls;
 mod code;
 mod environment;
 mod faults;
@@ -70,6 +71,12 @@ macro_rules! all_checks {
                 interrupts::registers_are_complete_after_an_early_interrupt,
                 interrupts::interrupts_do_not_change_registers,
                 interrupts::signals_from_outside_are_ignored,
+                calls::patched_calls_are_calls,
+                calls::interrupts_lose_no_patched_call,
+                calls::contexts_with_one_base_do_not_mix_up,
+                calls::a_context_may_rest_in_a_patched_call,
+                calls::slow_answers_are_answers,
+                calls::writes_to_call_blocks_are_survived,
                 mappings::two_contexts_share_an_address_space,
                 mappings::operations_take_effect_in_order,
                 mappings::unmapping_is_confirmed_while_others_run,

@@ -365,6 +365,30 @@ static void exec_from_a_thread(void)
     say("child: %s", reap(child));
 }
 
+/* Whoever has waited for a process finds its files closed. */
+static void files_are_closed_first(void)
+{
+    int open_still = 0;
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < 200; i++) {
+        int pipes[2];
+        MUST(pipe(pipes));
+        pid_t child = fork();
+        if (child == 0) {
+            if (i % 2)
+                pause();
+            _exit(0);
+        }
+        close(pipes[0]);
+        kill(child, i % 2 ? SIGKILL : 0);
+        reap(child);
+        open_still += write(pipes[1], "x", 1) >= 0;
+        close(pipes[1]);
+    }
+    say("open still: %d", open_still);
+}
+
 CHECK_MAIN(CASE(exit_codes), CASE(identity), CASE(wait_errors), CASE(waitid_details), CASE(stop_and_continue),
            CASE(orphans), CASE(no_zombies), CASE(many_children), CASE(deep_chain), CASE(vfork_shares),
-           CASE(clone_flags), CASE(clone_three), CASE(group_exit), CASE(after_exec), CASE(exec_from_a_thread))
+           CASE(clone_flags), CASE(clone_three), CASE(group_exit), CASE(after_exec), CASE(exec_from_a_thread),
+           CASE(files_are_closed_first))

@@ -185,6 +185,12 @@ impl CurrentTask {
         let _same = self.task.replace_shared(|shared| shared.files = Some(files));
     }
 
+    /// Closes its descriptors, if nobody shares them: before its end is told to anybody, who may rely on that.
+    pub(super) fn give_up_files(&self) {
+        let files = self.files.replace(Arc::new(FdTable::default()));
+        drop(files);
+    }
+
     /// Replaces its working directory, root and umask (`unshare`).
     pub fn replace_fs(&self, fs: Arc<FsContext>) {
         let _old = self.fs.replace(Arc::clone(&fs));

@@ -38,6 +38,7 @@ impl CurrentTask {
         self.release_undo_list();
         self.release_record_locks();
         self.task().give_up();
+        self.give_up_files();
         self.usage().enter(Mode::Idle);
         self.set_state(TaskState::Zombie);
         self.kernel().leave_tree(self.task(), end);

@@ -2,6 +2,7 @@
 
 mod aio;
 mod anonymous;
+mod async_signal;
 mod barrier;
 mod clock;
 mod clone;
@@ -48,6 +49,7 @@ mod wait_queue;
 
 pub use aio::{AIO_MAX_NR, AioContext, AioContexts};
 pub use anonymous::{AnonymousFiles, AnonymousKind};
+pub use async_signal::AsyncSignals;
 pub use barrier::BarrierScope;
 pub use clock::{WaitClock, deadline_after, host_time, realtime, timespec};
 pub use clone::{CloneRequest, MOST_TASKS};

@@ -5,6 +5,7 @@ use bartizan_abi::process::{Capability, Resource};
 use bartizan_abi::{Errno, FD_CLOEXEC, FcntlCommand, FileType, OpenFlags, SealFlags};
 
 use super::directory::check_owner;
+use super::file_signal::set_asynchronous;
 use super::open::fd_flags;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -85,6 +86,7 @@ pub fn fcntl(task: &CurrentTask, fd: FdNumber, command: u32, argument: u64) -> S
             if (flags - file.flags()).contains(OpenFlags::O_NOATIME) {
                 check_owner(task, file.path())?;
             }
+            set_asynchronous(task, &file, fd, flags.contains(OpenFlags::FASYNC));
             file.set_flags(flags, CHANGEABLE);
             Ok(0)
         }
@@ -108,7 +110,14 @@ pub fn fcntl(task: &CurrentTask, fd: FdNumber, command: u32, argument: u64) -> S
         | FcntlCommand::F_OFD_GETLK
         | FcntlCommand::F_OFD_SETLK
         | FcntlCommand::F_OFD_SETLKW => super::lock::fcntl_lock(task, &file, command, UserAddr(argument)),
-        FcntlCommand::F_GETOWN | FcntlCommand::F_GETSIG => Ok(0),
+        FcntlCommand::F_SETOWN
+        | FcntlCommand::F_GETOWN
+        | FcntlCommand::F_SETOWN_EX
+        | FcntlCommand::F_GETOWN_EX
+        | FcntlCommand::F_GETOWNER_UIDS
+        | FcntlCommand::F_SETSIG
+        | FcntlCommand::F_GETSIG
+        | FcntlCommand::F_NOTIFY => super::file_signal::fcntl(task, &file, fd, command, argument),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -156,7 +165,7 @@ pub fn ioctl(task: &CurrentTask, fd: FdNumber, request: u32, argument: UserAddr)
         }
         FIOASYNC => {
             let on = task.read_value(UserPtr::<i32>::new(argument))? != 0;
-            if on {
+            if on != file.flags().contains(OpenFlags::FASYNC) && !set_asynchronous(task, &file, fd, on) {
                 return Err(Errno::ENOTTY.into());
             }
         }

@@ -16,6 +16,7 @@ mod dispatch;
 mod epoll;
 mod event;
 mod exec;
+mod file_signal;
 mod futex;
 mod handle;
 mod inotify;

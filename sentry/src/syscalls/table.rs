@@ -78,7 +78,7 @@ syscalls! {
     rt_sigaction => signal::rt_sigaction, Full;
     rt_sigprocmask => signal::rt_sigprocmask, Full;
     rt_sigreturn => signal::rt_sigreturn, Full;
-    ioctl => descriptor::ioctl, Partial("those that the files know; no FIOASYNC");
+    ioctl => descriptor::ioctl, Partial("those that the files know");
     pread64 => read_write::pread64, Full;
     pwrite64 => read_write::pwrite64, Full;
     readv => read_write::readv, Full;
@@ -134,7 +134,7 @@ syscalls! {
     msgsnd => sysv_message::msgsnd, Full;
     msgrcv => sysv_message::msgrcv, Full;
     msgctl => sysv_message::msgctl, Full;
-    fcntl => descriptor::fcntl, Partial("no leases, no signals about readiness");
+    fcntl => descriptor::fcntl, Partial("no leases");
     flock => lock::flock, Full;
     fsync => sync::fsync, Full;
     fdatasync => sync::fdatasync, Full;

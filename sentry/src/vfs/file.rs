@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bartizan_abi::{Errno, FallocateFlags, OpenFlags, PollEvents};
@@ -14,7 +14,7 @@ use super::write_count::WriteShare;
 use super::{DataSink, DataSource, DirectorySink, Inode, Path};
 use crate::SysResult;
 use crate::kernel::epoll::Watchers;
-use crate::kernel::{Credentials, CurrentTask, WaitQueue};
+use crate::kernel::{AsyncSignals, Credentials, CurrentTask, Kernel, WaitQueue};
 use crate::mm::{PageSource, UserAddr};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
@@ -46,6 +46,8 @@ pub struct File {
     watchers: Watchers,
     /// Whether it counts among those who write the inode, or forbid that.
     share: WriteShare,
+    /// [`AsyncSignals`] about it, once somebody has asked for them; without its type, which leads back to files in a circle.
+    signals: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl File {
@@ -60,6 +62,7 @@ impl File {
             last_offset: AtomicU64::new(0),
             watchers: Watchers::default(),
             share: WriteShare::default(),
+            signals: OnceLock::new(),
         })
     }
 
@@ -110,6 +113,16 @@ impl File {
     /// The epoll instances that watch it.
     pub fn watchers(&self) -> &Watchers {
         &self.watchers
+    }
+
+    /// What it knows of signals, if somebody has asked for any.
+    pub fn existing_signals(&self) -> Option<&AsyncSignals> {
+        self.signals.get().and_then(|signals| signals.downcast_ref())
+    }
+
+    /// What it knows of signals, made if there is nothing yet.
+    pub fn signals(&self, kernel: &Arc<Kernel>) -> Option<&AsyncSignals> {
+        self.signals.get_or_init(|| AsyncSignals::new(kernel)).downcast_ref()
     }
 
     /// Counts it among the writers of its inode (`get_write_access`); `ETXTBSY` while a program runs from that.
@@ -170,6 +183,9 @@ impl Drop for OffsetGuard<'_> {
 impl Drop for File {
     fn drop(&mut self) {
         notify::on_close(self);
+        if let Some(signals) = self.existing_signals() {
+            signals.watch(self, -1, false);
+        }
         if let Some(locks) = self.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
             locks.release(self.identity());
         }

@@ -10,8 +10,8 @@ use super::cpu::{CpuClock, CpuTimer};
 use super::limit::ProcessorLimit;
 use super::posix::PosixTimer;
 use super::{Alarm, Ring, Schedule, TimerSetting, Timers};
-use crate::kernel::ThreadGroup;
 use crate::kernel::signal::{Sender, Target};
+use crate::kernel::{Task, ThreadGroup};
 use crate::sync::{LockClass, Mutex};
 
 /// Most POSIX timers of one process, whatever its limit of pending signals.
@@ -196,19 +196,34 @@ fn weak<T: Ring + 'static>(target: &Arc<T>) -> Weak<dyn Ring> {
 impl ThreadGroup {
     /// Sends a signal of a timer to task `tid`, or to the process.
     pub(super) fn send_from_timer(&self, info: SigInfo, tid: Option<i32>) {
-        let task = {
-            let signals = self.signals();
-            let tasks = &signals.tasks;
-            let chosen = match tid {
-                Some(tid) => tasks.get(&tid),
-                None => tasks.get(&self.pid()).or_else(|| tasks.values().next()),
-            };
-            chosen.and_then(|task| task.owner.upgrade())
-        };
-        let target = if tid.is_some() { Target::Task } else { Target::Process };
-        if let Some(task) = task {
+        if let Some(task) = self.task_for_signal(tid) {
             // A real-time signal that does not fit is lost, as in Linux; the next one counts it.
-            let _lost = task.send_signal(info, target, Sender::Kernel);
+            let _lost = self.send_to(&task, info, tid);
         }
+    }
+
+    /// Task `tid`, or one that takes signals of the process.
+    pub(in crate::kernel) fn task_for_signal(&self, tid: Option<i32>) -> Option<Arc<Task>> {
+        let signals = self.signals();
+        let tasks = &signals.tasks;
+        let chosen = match tid {
+            Some(tid) => tasks.get(&tid),
+            None => tasks.get(&self.pid()).or_else(|| tasks.values().next()),
+        };
+        chosen.and_then(|task| task.owner.upgrade())
+    }
+
+    /// Sends a signal of the kernel to `task`, or with no `tid` to its process.
+    ///
+    /// # Errors
+    /// `EAGAIN` for a real-time signal that does not fit.
+    pub(in crate::kernel) fn send_to(
+        &self,
+        task: &Arc<Task>,
+        info: SigInfo,
+        tid: Option<i32>,
+    ) -> Result<(), Errno> {
+        let target = if tid.is_some() { Target::Task } else { Target::Process };
+        task.send_signal(info, target, Sender::Kernel)
     }
 }

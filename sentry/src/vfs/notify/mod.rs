@@ -3,6 +3,7 @@
 //! What changes or uses a file tells it here, after the fact. A file system of which nothing is watched costs that one relaxed load. No
 //! lock of this module is held while another is waited for.
 
+mod dnotify;
 mod inotify;
 mod watches;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{FileType, InotifyMask};
 
+pub use dnotify::DirectoryWatch;
 pub use inotify::{Inotify, MAX_QUEUED_EVENTS, MAX_WATCHES};
 pub(super) use watches::Watches;
 

@@ -208,7 +208,8 @@ fn files_of_a_process_tell_about_it_until_it_is_gone() {
     for name in sandbox.list("/proc/7").iter().skip(2) {
         let path = format!("/proc/7/{name}");
         let kind = sandbox.fs.resolve(&Credentials::root(), path.as_bytes(), FollowLast::No).unwrap();
-        if kind.inode().kind() == FileType::Regular {
+        // Nothing is mapped at the start of the memory.
+        if kind.inode().kind() == FileType::Regular && name != "mem" {
             sandbox.read(&path).unwrap();
         }
     }

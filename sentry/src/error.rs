@@ -30,6 +30,21 @@ pub enum Restart {
     Continue,
 }
 
+impl Restart {
+    const ALL: [(Self, u64); 4] =
+        [(Self::IfAsked, 512), (Self::Always, 513), (Self::WithoutHandler, 514), (Self::Continue, 516)];
+
+    /// What a tracer finds in the result register of the interrupted call.
+    pub fn to_register(self) -> u64 {
+        Self::ALL.iter().find(|(restart, _)| *restart == self).map_or(0, |(_, number)| number.wrapping_neg())
+    }
+
+    /// What a result register with this value says.
+    pub fn from_register(value: u64) -> Option<Self> {
+        Self::ALL.iter().find(|(_, number)| number.wrapping_neg() == value).map(|(restart, _)| *restart)
+    }
+}
+
 impl From<Errno> for SysError {
     fn from(errno: Errno) -> Self {
         Self::Errno(errno)

@@ -76,6 +76,14 @@ abi_named_consts! { "events of `ptrace(2)`", u8;
     PTRACE_EVENT_STOP = 128,
 }
 
+/// `PTRACE_PEEKSIGINFO_SHARED`: the queue of the process.
+pub const PTRACE_PEEKSIGINFO_SHARED: u32 = 1;
+
+/// Bytes of `struct user` of x86-64.
+pub const USER_SIZE: u64 = 912;
+/// Where `struct user` of x86-64 has the debug registers, up to its end.
+pub const USER_DEBUG_REGISTERS: u64 = 848;
+
 abi_named_consts! { "`op` of [`PtraceSyscallInfo`]", u8;
     PTRACE_SYSCALL_INFO_NONE = 0,
     PTRACE_SYSCALL_INFO_ENTRY = 1,
@@ -116,5 +124,16 @@ abi_structs! {
         pub flags: u32,
         /// How many.
         pub nr: i32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_area_is_laid_out_as_in_the_c_library() {
+        assert_eq!(USER_SIZE as usize, size_of::<libc::user>());
+        assert_eq!(USER_DEBUG_REGISTERS as usize, std::mem::offset_of!(libc::user, u_debugreg));
     }
 }

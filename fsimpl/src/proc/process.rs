@@ -38,6 +38,7 @@ fn state(task: Option<&Task>, ended: bool) -> State {
         Some('R') => State::Running,
         Some('S') => State::Sleeping,
         Some('T') => State::Stopped,
+        Some('t') => State::Traced,
         _ => State::Zombie,
     }
 }
@@ -185,13 +186,22 @@ impl Subject {
         let kernel = self.kernel()?;
         let group = self.group()?;
         let task = self.task().ok().or_else(|| kernel.tree().process(self.pid)?.last_task.clone());
-        let (parent, process_group, session, terminal, threads, end) = {
+        let (parent, tracer, process_group, session, terminal, threads, end) = {
             let tree = kernel.tree();
             let process = tree.process(self.pid).ok_or(Errno::ESRCH)?;
             let end = process.end.map(|end| end.encode());
             let terminal = process.terminal.as_ref();
             let terminal = terminal.map(|terminal| (terminal.device(), terminal.foreground()));
-            (process.parent, process.process_group, process.session, terminal, process.tasks.len(), end)
+            let tracer = tree.tracer_of(self.tid).unwrap_or(0);
+            (
+                process.parent,
+                tracer,
+                process.process_group,
+                process.session,
+                terminal,
+                process.tasks.len(),
+                end,
+            )
         };
         let memory = task.as_ref().and_then(|task| task.memory());
         let files = task.as_ref().and_then(|task| task.files());
@@ -203,6 +213,7 @@ impl Subject {
             pid: self.pid,
             tid: self.tid,
             parent,
+            tracer,
             process_group,
             session,
             terminal,

@@ -2,4 +2,4 @@
 
 mod x86_64;
 
-pub use x86_64::{FpuState, Registers, SMALLEST_FPU_STATE, enabled_components};
+pub use x86_64::{FpuState, Registers, SMALLEST_FPU_STATE, enabled_components, extended_state_size};

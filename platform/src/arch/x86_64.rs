@@ -35,43 +35,64 @@ pub struct Registers {
 }
 
 impl Registers {
+    /// How many there are.
+    pub const COUNT: usize = 27;
+
+    /// All registers in the order of `struct user_regs_struct`.
+    pub fn to_array(&self) -> [u64; Self::COUNT] {
+        let mut copy = *self;
+        copy.in_order().map(|register| *register)
+    }
+
+    /// The registers from their values in the order of `struct user_regs_struct`.
+    pub fn from_array(values: [u64; Self::COUNT]) -> Self {
+        let mut registers = Self::default();
+        for (register, value) in registers.in_order().into_iter().zip(values) {
+            *register = value;
+        }
+        registers
+    }
+
     /// All registers, each with its offset in bytes.
-    pub(crate) fn words(&self) -> [(usize, u64); 27] {
-        let values = [
-            self.r15,
-            self.r14,
-            self.r13,
-            self.r12,
-            self.rbp,
-            self.rbx,
-            self.r11,
-            self.r10,
-            self.r9,
-            self.r8,
-            self.rax,
-            self.rcx,
-            self.rdx,
-            self.rsi,
-            self.rdi,
-            self.orig_rax,
-            self.rip,
-            self.cs,
-            self.eflags,
-            self.rsp,
-            self.ss,
-            self.fs_base,
-            self.gs_base,
-            self.ds,
-            self.es,
-            self.fs,
-            self.gs,
-        ];
+    pub(crate) fn words(&self) -> [(usize, u64); Self::COUNT] {
         let mut offset = 0;
-        values.map(|value| {
+        self.to_array().map(|value| {
             let word = (offset, value);
             offset += size_of::<u64>();
             word
         })
+    }
+
+    fn in_order(&mut self) -> [&mut u64; Self::COUNT] {
+        [
+            &mut self.r15,
+            &mut self.r14,
+            &mut self.r13,
+            &mut self.r12,
+            &mut self.rbp,
+            &mut self.rbx,
+            &mut self.r11,
+            &mut self.r10,
+            &mut self.r9,
+            &mut self.r8,
+            &mut self.rax,
+            &mut self.rcx,
+            &mut self.rdx,
+            &mut self.rsi,
+            &mut self.rdi,
+            &mut self.orig_rax,
+            &mut self.rip,
+            &mut self.cs,
+            &mut self.eflags,
+            &mut self.rsp,
+            &mut self.ss,
+            &mut self.fs_base,
+            &mut self.gs_base,
+            &mut self.ds,
+            &mut self.es,
+            &mut self.fs,
+            &mut self.gs,
+        ]
     }
 }
 
@@ -106,4 +127,13 @@ pub fn enabled_components() -> u64 {
     }
     // SAFETY: the processor and the kernel have XSAVE, as was just checked.
     unsafe { std::arch::x86_64::_xgetbv(0) }
+}
+
+/// Bytes of the extended state with all enabled components, standard format.
+pub fn extended_state_size() -> usize {
+    const STATE_LEAF: u32 = 0xd;
+    if !std::arch::is_x86_feature_detected!("xsave") {
+        return SMALLEST_FPU_STATE;
+    }
+    (std::arch::x86_64::__cpuid_count(STATE_LEAF, 0).ebx as usize).max(SMALLEST_FPU_STATE)
 }

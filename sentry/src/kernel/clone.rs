@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bartizan_abi::process::ptrace::{PTRACE_EVENT_VFORK_DONE, PtraceOptions};
 use bartizan_abi::process::{Capability, CloneFlags, Resource};
 use bartizan_abi::signal::{SigSet, Signal};
 use bartizan_abi::{Errno, PollEvents};
@@ -90,6 +91,7 @@ impl CurrentTask {
             }
         }
         let vfork = request.flags.contains(CloneFlags::CLONE_VFORK);
+        let event = self.share_tracer(&child, &request);
         if vfork {
             child.set_vfork_parent(self.parker());
         }
@@ -102,8 +104,16 @@ impl CurrentTask {
             self.kernel().abandon(&child);
             return Err(error);
         }
+        let message = u64::from(tid.unsigned_abs());
+        if let Some(event) = event {
+            self.stop_for_event(event, message);
+        }
         if vfork {
             self.wait_for_vfork(&child);
+            if self.ptrace().is_traced() {
+                let option = PtraceOptions::PTRACE_O_TRACEVFORKDONE;
+                let _wanted = self.tell_event(option, PTRACE_EVENT_VFORK_DONE, message);
+            }
         }
         Ok(tid)
     }
@@ -243,6 +253,7 @@ impl CurrentTask {
         let exit_signal = if same_parent { own.and_then(|own| own.exit_signal) } else { request.exit_signal };
         tree.add_process(Process {
             parent,
+            parent_task: self.tid(),
             process_group,
             session,
             terminal,

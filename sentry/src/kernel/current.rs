@@ -49,6 +49,17 @@ pub enum TaskEnd {
     Process(WaitStatus),
 }
 
+impl TaskEnd {
+    /// How the task ends, as its tracer is told.
+    pub fn status(self) -> WaitStatus {
+        match self {
+            Self::Task(code) => WaitStatus::Exited(code),
+            Self::Killed(signal) => WaitStatus::Signaled { signal, core_dumped: false },
+            Self::Process(status) => status,
+        }
+    }
+}
+
 impl Deref for CurrentTask {
     type Target = Arc<Task>;
     fn deref(&self) -> &Arc<Task> {

@@ -41,6 +41,7 @@ impl CurrentTask {
         let program = prepare(request, &mut |path: &FsStr| self.open_executable(path))?;
         let old = self.credentials();
         let credentials = credentials_after(&old, &program)?;
+        let old_tid = self.tid();
         self.end_other_tasks()?;
         // From here on there is no way back.
         let secure = credentials.euid != old.uid || credentials.egid != old.gid;
@@ -92,6 +93,7 @@ impl CurrentTask {
             process.has_executed = true;
             process.exit_signal = Some(Signal::SIGCHLD);
         }
+        self.tell_exec(old_tid);
         Ok(())
     }
 

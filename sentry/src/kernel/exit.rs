@@ -28,6 +28,7 @@ impl CurrentTask {
         if let Some(tracer) = self.kernel().tracer() {
             tracer.note(self, format_args!("+++ {} +++", describe(end)));
         }
+        self.tell_end_to_tracer(end);
         self.release_robust_futexes();
         self.clear_child_tid_word();
         self.release_vfork_parent();
@@ -178,6 +179,7 @@ impl Kernel {
             return;
         }
         let remaining = tree.remove_task(task);
+        self.leave_tracees(&mut tree, task.tid());
         let status = {
             let mut signals = group.signals();
             signals.tasks.remove(&task.tid());
@@ -186,6 +188,7 @@ impl Kernel {
             signals.hand_over(task.tid(), SigSet::FULL);
             signals.exit
         };
+        self.tell_tracer_of_thread(&mut tree, task, status.unwrap_or(end.status()));
         let mut terminal = None;
         let Some(process) = tree.process_mut(group.pid()) else { return };
         if let TaskEnd::Task(code) = end
@@ -198,11 +201,7 @@ impl Kernel {
             process.last_task = Some(Arc::clone(task));
             group.timers().stop();
             terminal = take_terminal(&mut tree, group.pid());
-            let status = status.or(leader_code).unwrap_or(match end {
-                TaskEnd::Task(code) => WaitStatus::Exited(code),
-                TaskEnd::Killed(signal) => WaitStatus::Signaled { signal, core_dumped: false },
-                TaskEnd::Process(status) => status,
-            });
+            let status = status.or(leader_code).unwrap_or(end.status());
             self.end_process(&mut tree, group.pid(), status);
         }
         drop(tree);
@@ -224,6 +223,9 @@ impl Kernel {
         let Some(process) = tree.process_mut(pid) else { return };
         process.end = Some(status);
         let (parent, exit_signal) = (process.parent, process.exit_signal);
+        if self.tell_tracer_of_process(tree, pid, status) {
+            return;
+        }
         if !self.tell_end(tree, pid, parent, exit_signal, status) {
             self.reap(tree, pid);
         }
@@ -247,7 +249,7 @@ impl Kernel {
                     let _lost = task.send_signal(SigInfo::kernel(signal), Target::Process, Sender::Kernel);
                 }
             }
-            if let Some(status) = process.end {
+            if let Some(status) = process.end.filter(|_| !tree.is_traced_by_stranger(child)) {
                 let exit_signal = process.exit_signal.map(|_| Signal::SIGCHLD);
                 if !self.tell_end(tree, child, reaper, exit_signal, status) {
                     self.reap(tree, child);
@@ -257,7 +259,7 @@ impl Kernel {
     }
 
     /// Tells `parent` that `pid` has ended. Returns whether somebody will wait for it.
-    fn tell_end(
+    pub(super) fn tell_end(
         &self,
         tree: &TaskTree,
         pid: i32,

@@ -22,6 +22,7 @@ mod pidfd;
 pub mod pipe;
 pub mod poll;
 mod process;
+pub mod ptrace;
 mod restart;
 mod run;
 mod schedule;

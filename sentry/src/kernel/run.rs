@@ -4,18 +4,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bartizan_abi::Errno;
 use bartizan_abi::arch::x86_64::{
-    PageFaultError, TRAP_ALIGNMENT_CHECK, TRAP_BREAKPOINT, TRAP_DIVIDE_ERROR, TRAP_GENERAL_PROTECTION,
-    TRAP_INVALID_OPCODE, TRAP_PAGE_FAULT,
+    Eflags, PageFaultError, TRAP_ALIGNMENT_CHECK, TRAP_BREAKPOINT, TRAP_DEBUG, TRAP_DIVIDE_ERROR,
+    TRAP_GENERAL_PROTECTION, TRAP_INVALID_OPCODE, TRAP_PAGE_FAULT,
 };
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::{SigCode, SigInfo, Signal};
-use bartizan_platform::{Access, Exit, Fault, Trap};
+use bartizan_platform::{Access, Exit, Fault, PlatformError, Registers, Trap};
 
 use super::signal::LastFault;
 use super::usage::Mode;
 use super::{CurrentTask, TaskEnd};
 use crate::mm::{FaultOutcome, UserAddr};
 use crate::{Restart, SysError, SysResult, syscalls};
+
+/// Makes a call.
+type Dispatch = fn(&CurrentTask, u64, &[u64; 6]) -> SysResult<u64>;
 
 impl CurrentTask {
     /// Runs the task to its end.
@@ -26,34 +29,94 @@ impl CurrentTask {
             }
             if self.has_work() {
                 self.handle_signals(None);
+                if !self.ptrace().steps() || self.has_work() || self.end().is_some() {
+                    continue;
+                }
+                let exit = self.step();
+                let end = self.handle_exit(exit);
+                // Before the next instruction it comes this way again.
+                self.note_work();
+                if end.is_some() {
+                    return killed();
+                }
                 continue;
             }
             self.usage().enter(Mode::User);
             let exit = self.switch();
             self.usage().enter(Mode::System);
-            match exit {
-                Ok(Exit::Syscall) => {
-                    self.handle_system_call();
-                    self.patch_frequent_call();
-                }
-                Ok(Exit::Fault(fault)) => self.handle_fault(fault),
-                Ok(Exit::Trap(trap)) => self.handle_trap(trap),
-                Ok(Exit::Interrupted) => {}
-                Err(error) => {
-                    self.refuse(&error);
-                    return killed();
-                }
+            if self.handle_exit(exit).is_some() {
+                return killed();
             }
         }
     }
 
+    /// Does what the guest stopped for. `Some` if it cannot go on.
+    #[inline]
+    fn handle_exit(&self, exit: Result<Exit, PlatformError>) -> Option<()> {
+        match exit {
+            Ok(Exit::Syscall) => {
+                self.handle_system_call();
+                self.patch_frequent_call();
+            }
+            Ok(Exit::Fault(fault)) => self.handle_fault(fault),
+            Ok(Exit::Trap(trap)) => self.handle_trap(trap),
+            Ok(Exit::Interrupted) => {}
+            Err(error) => {
+                self.refuse(&error);
+                return Some(());
+            }
+        }
+        None
+    }
+
+    /// Runs one instruction of the guest. That the processor traps after it is not to be seen in the flags unless the guest wants that, too.
+    fn step(&self) -> Result<Exit, PlatformError> {
+        const TRAP: u64 = Eflags::TF.bits();
+        let registers = self.registers();
+        let own = registers.eflags & TRAP;
+        self.set_registers(Registers { eflags: registers.eflags | TRAP, ..registers });
+        self.usage().enter(Mode::User);
+        let exit = self.switch();
+        self.usage().enter(Mode::System);
+        let registers = self.registers();
+        self.set_registers(Registers { eflags: registers.eflags & !TRAP | own, ..registers });
+        exit
+    }
+
     /// Makes the call and gives the guest its result, or notes that it was interrupted.
     fn handle_system_call(&self) {
+        if self.seccomp().is_active() {
+            self.handle_checked_call();
+            return;
+        }
         let (number, arguments) = self.system_call();
-        match self.call(number, &arguments) {
+        match self.call(number, &arguments, syscalls::dispatch) {
             Ok(value) => self.set_result(value),
             Err(SysError::Errno(errno)) => self.set_result(errno.to_return_value()),
             Err(SysError::Restart(restart)) => self.handle_interrupted_call(restart),
+        }
+        if let Some(error) = self.mm().failure() {
+            self.refuse(error);
+        }
+    }
+
+    /// As [`handle_system_call`](Self::handle_system_call), for a call that filters or a tracer have to know of.
+    #[cold]
+    fn handle_checked_call(&self) {
+        let make = |number, arguments: &[u64; 6]| self.call(number, arguments, syscalls::dispatch_checked);
+        if let Some(result) = self.make_watched_call(make)
+            && self.end().is_none()
+        {
+            match (self.seccomp().is_watched(), result) {
+                (true, result) => {
+                    if let Some(restart) = self.finish_watched_call(result) {
+                        self.handle_interrupted_call(restart);
+                    }
+                }
+                (false, Ok(value)) => self.set_result(value),
+                (false, Err(SysError::Errno(errno))) => self.set_result(errno.to_return_value()),
+                (false, Err(SysError::Restart(restart))) => self.handle_interrupted_call(restart),
+            }
         }
         if let Some(error) = self.mm().failure() {
             self.refuse(error);
@@ -75,12 +138,11 @@ impl CurrentTask {
     }
 
     /// Dispatches the call. A panic of a handler ends this sandbox, with a report, and nothing else.
-    fn call(&self, number: u64, arguments: &[u64; 6]) -> SysResult<u64> {
+    #[inline]
+    fn call(&self, number: u64, arguments: &[u64; 6], dispatch: Dispatch) -> SysResult<u64> {
         let dispatched = catch_unwind(AssertUnwindSafe(|| match self.kernel().tracer() {
-            None => syscalls::dispatch(self, number, arguments),
-            Some(tracer) => {
-                tracer.trace(self, number, arguments, || syscalls::dispatch(self, number, arguments))
-            }
+            None => dispatch(self, number, arguments),
+            Some(tracer) => tracer.trace(self, number, arguments, || dispatch(self, number, arguments)),
         }));
         dispatched.unwrap_or_else(|panic| {
             let call =
@@ -128,6 +190,10 @@ impl CurrentTask {
     /// Sends the signal for a processor exception.
     fn handle_trap(&self, trap: Trap) {
         let Some(signal) = Signal::from_raw(trap.signal) else { return };
+        let is_step = signal == Signal::SIGTRAP && SigCode(trap.code) == SigCode::TRAP_TRACE;
+        if is_step && self.handle_step() {
+            return;
+        }
         let vector = match signal {
             Signal::SIGFPE => TRAP_DIVIDE_ERROR,
             Signal::SIGILL => TRAP_INVALID_OPCODE,
@@ -137,6 +203,19 @@ impl CurrentTask {
         };
         self.set_last_fault(LastFault { vector, ..self.last_fault() });
         self.force_signal(SigInfo::fault(signal, SigCode(trap.code), trap.address));
+    }
+}
+
+impl CurrentTask {
+    /// An instruction was executed by itself. Returns whether that was not the guest's own doing.
+    fn handle_step(&self) -> bool {
+        let traps = self.registers().eflags & Eflags::TF.bits() != 0;
+        if !self.ptrace().steps() {
+            return false;
+        }
+        self.set_last_fault(LastFault { vector: TRAP_DEBUG, ..self.last_fault() });
+        self.check_breakpoints(traps || self.ptrace().is_stepped());
+        true
     }
 }
 

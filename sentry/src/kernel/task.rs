@@ -9,6 +9,7 @@ use bartizan_abi::process::Personality;
 use bartizan_platform::Interrupter;
 
 use super::futex::FutexOwner;
+use super::ptrace::Ptrace;
 use super::seccomp::Seccomp;
 use super::signal::SignalActions;
 use super::sysv::{IpcNamespace, UndoList};
@@ -57,6 +58,8 @@ pub struct Task {
     semaphore_undo: Mutex<Option<Arc<UndoList>>>,
     /// What it may call.
     seccomp: Seccomp,
+    /// Where it stands as the tracee of another task.
+    ptrace: Ptrace,
 }
 
 /// What a task has in common with others, by pointer.
@@ -80,6 +83,8 @@ pub enum TaskState {
     Sleeping = b'S',
     /// `T`: job control has stopped it.
     Stopped = b'T',
+    /// `t`: its tracer has it stand still.
+    Traced = b't',
     /// `Z`: has ended.
     Zombie = b'Z',
 }
@@ -127,6 +132,7 @@ impl Task {
             vfork: Mutex::new(LockClass::Table, None),
             semaphore_undo: Mutex::new(LockClass::TaskShared, None),
             seccomp: Seccomp::default(),
+            ptrace: Ptrace::default(),
         })
     }
 
@@ -328,6 +334,12 @@ impl Task {
     #[inline]
     pub fn seccomp(&self) -> &Seccomp {
         &self.seccomp
+    }
+
+    /// Where it stands as the tracee of another task.
+    #[inline]
+    pub fn ptrace(&self) -> &Ptrace {
+        &self.ptrace
     }
 
     /// Its namespace of System V IPC.

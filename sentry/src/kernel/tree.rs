@@ -10,6 +10,7 @@ use bartizan_abi::Errno;
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::Signal;
 
+use super::ptrace::{EndedTracee, Tracing};
 use super::terminal::Terminal;
 use super::{Task, ThreadGroup};
 
@@ -26,6 +27,8 @@ pub struct TaskTree {
     last: i32,
     tasks: BTreeMap<i32, Arc<Task>>,
     processes: BTreeMap<i32, Process>,
+    /// Who is traced, by task number: tasks that live, and those of which the tracer has yet to hear that they have ended.
+    tracings: BTreeMap<i32, Tracing>,
 }
 
 /// A process in the tree, from its first task to the moment that its end has been waited for.
@@ -35,6 +38,8 @@ pub struct Process {
     pub group: Arc<ThreadGroup>,
     /// Who waits for it; 0 for what the host started.
     pub parent: i32,
+    /// The task of the parent that made it.
+    pub parent_task: i32,
     /// Its children, ended ones among them.
     pub children: BTreeSet<i32>,
     /// Its process group.
@@ -68,6 +73,7 @@ impl Process {
         Self {
             group,
             parent: 0,
+            parent_task: 0,
             children: BTreeSet::new(),
             process_group: pid,
             session: pid,
@@ -110,6 +116,7 @@ impl TaskTree {
     fn is_used(&self, number: i32) -> bool {
         self.tasks.contains_key(&number)
             || self.processes.contains_key(&number)
+            || self.tracings.contains_key(&number)
             || self
                 .processes
                 .values()
@@ -192,6 +199,7 @@ impl TaskTree {
     pub fn become_leader(&mut self, task: &Arc<Task>) {
         self.tasks.remove(&task.tid());
         let pid = task.group().pid();
+        self.rename_tracings(task.tid(), pid);
         task.set_tid(pid);
         self.tasks.insert(pid, Arc::clone(task));
         if let Some(process) = self.processes.get_mut(&pid) {
@@ -201,6 +209,7 @@ impl TaskTree {
 
     /// Removes a process whose end has been waited for.
     pub fn remove_process(&mut self, pid: i32) {
+        self.tracings.remove(&pid);
         if let Some(process) = self.processes.remove(&pid)
             && let Some(parent) = self.processes.get_mut(&process.parent)
         {
@@ -211,6 +220,65 @@ impl TaskTree {
     /// Forgets all processes; none of them has a task.
     pub fn clear(&mut self) -> BTreeMap<i32, Process> {
         std::mem::take(&mut self.processes)
+    }
+
+    /// The task that traces `tid`.
+    pub fn tracer_of(&self, tid: i32) -> Option<i32> {
+        self.tracings.get(&tid).map(|tracing| tracing.tracer)
+    }
+
+    /// Notes that `tracer` traces `tid`.
+    pub(super) fn add_tracing(&mut self, tid: i32, tracer: i32) {
+        self.tracings.insert(tid, Tracing { tracer, ended: None });
+    }
+
+    /// Notes that nobody traces `tid` any more.
+    pub(super) fn remove_tracing(&mut self, tid: i32) {
+        self.tracings.remove(&tid);
+    }
+
+    /// The tracees of task `tracer`.
+    pub(super) fn tracees_of(&self, tracer: i32) -> Vec<i32> {
+        let own = self.tracings.iter().filter(|(_, tracing)| tracing.tracer == tracer);
+        own.map(|(&tid, _)| tid).collect()
+    }
+
+    /// All tracees with their tracers.
+    pub(super) fn tracings(&self) -> impl Iterator<Item = (i32, &Tracing)> {
+        self.tracings.iter().map(|(&tid, tracing)| (tid, tracing))
+    }
+
+    /// Notes how tracee `tid` ended.
+    pub(super) fn set_tracee_ended(&mut self, tid: i32, ended: EndedTracee) {
+        if let Some(tracing) = self.tracings.get_mut(&tid) {
+            tracing.ended = Some(ended);
+        }
+    }
+
+    /// Whether the tracer of process `pid` is of another process than its parent.
+    pub(super) fn is_traced_by_stranger(&self, pid: i32) -> bool {
+        let tracer = self.tracer_of(pid).and_then(|tracer| self.task(tracer));
+        let parent = self.process(pid).map(|process| process.parent);
+        tracer.is_some_and(|tracer| Some(tracer.pid()) != parent)
+    }
+
+    /// Task `old` has the number `new` from now on, whose former owner is gone.
+    fn rename_tracings(&mut self, old: i32, new: i32) {
+        self.tracings.remove(&new);
+        if let Some(tracing) = self.tracings.remove(&old) {
+            self.tracings.insert(new, tracing);
+        }
+        for tracing in self.tracings.values_mut().filter(|tracing| tracing.tracer == old) {
+            tracing.tracer = new;
+        }
+    }
+
+    /// The task that made process `pid`, or if that has ended, another one of the parent.
+    pub(super) fn parent_task(&self, pid: i32) -> Option<&Arc<Task>> {
+        let process = self.process(pid)?;
+        let parent = self.process(process.parent)?;
+        let maker = parent.tasks.iter().find(|task| task.tid() == process.parent_task);
+        maker.or_else(|| parent.tasks.first())
     }
 
     /// The processes of group `number`.

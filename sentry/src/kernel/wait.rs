@@ -28,12 +28,14 @@ pub struct Waited {
     pub uid: u32,
     /// What became of it.
     pub status: WaitStatus,
+    /// Whether it stopped for its tracer, which is the caller.
+    pub trapped: bool,
     /// The processor time that it and its own children used: user and system, nanoseconds.
     pub times: (u64, u64),
 }
 
 /// One look at the children.
-enum Look {
+pub(super) enum Look {
     Found(Waited),
     /// There are such children, but nothing to tell.
     Nothing,
@@ -82,25 +84,30 @@ impl CurrentTask {
                 return Look::Found(waited);
             }
         }
-        if any { Look::Nothing } else { Look::None }
+        match self.look_at_tracees(tree, children, options) {
+            Look::None if any => Look::Nothing,
+            look => look,
+        }
     }
 
     /// What there is to tell of child `pid`; without `WNOWAIT` it is told once.
     fn tell(&self, tree: &mut TaskTree, pid: i32, options: WaitOptions) -> Option<Waited> {
         let keep = options.contains(WaitOptions::WNOWAIT);
+        // Its tracer comes first.
+        let waits_for_tracer = tree.is_traced_by_stranger(pid);
         let child = tree.process_mut(pid)?;
         let uid = child.group.end_uid();
         let (own, below) = (child.group.ended_time(), child.group.children_time());
         let times = (own.0 + below.0, own.1 + below.1);
         if let Some(status) = child.end {
-            if !options.contains(WaitOptions::WEXITED) {
+            if !options.contains(WaitOptions::WEXITED) || waits_for_tracer {
                 return None;
             }
             if !keep {
                 self.group().add_children_time(times);
                 self.kernel().reap(tree, pid);
             }
-            return Some(Waited { pid, uid, status, times });
+            return Some(Waited { pid, uid, status, trapped: false, times });
         }
         let status = child.report.filter(|report| match report {
             WaitStatus::Stopped { .. } => options.contains(WaitOptions::WUNTRACED),
@@ -109,7 +116,7 @@ impl CurrentTask {
         if !keep {
             child.report = None;
         }
-        Some(Waited { pid, uid, status, times })
+        Some(Waited { pid, uid, status, trapped: false, times })
     }
 }
 

@@ -57,14 +57,14 @@ impl From<PageError> for FaultOutcome {
 
 /// An access that a page is needed for.
 #[derive(Debug, Clone)]
-struct Need<'a> {
-    address: u64,
+pub(super) struct Need<'a> {
+    pub address: u64,
     /// How many bytes from `address` on will be wanted soon.
-    length: u64,
-    write: bool,
-    area: &'a Area,
+    pub length: u64,
+    pub write: bool,
+    pub area: &'a Area,
     /// The addresses of the area.
-    bounds: Range<u64>,
+    pub bounds: Range<u64>,
 }
 
 impl MemoryManager {
@@ -111,7 +111,7 @@ impl MemoryManager {
         self.provide(pages, &Need { address: page, length: PAGE_SIZE, write: false, area, bounds })
     }
 
-    fn provide(&self, pages: &mut Pages, need: &Need<'_>) -> Result<(), FaultOutcome> {
+    pub(super) fn provide(&self, pages: &mut Pages, need: &Need<'_>) -> Result<(), FaultOutcome> {
         let Some((run, placement)) = pages.get(need.address) else {
             return match &need.area.backing {
                 Backing::Anonymous => self.provide_zeros(pages, need),

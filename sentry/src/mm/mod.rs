@@ -10,6 +10,7 @@ mod advise;
 mod area;
 mod attachment;
 mod fault;
+mod foreign;
 mod fork;
 mod futex_key;
 mod interval_map;

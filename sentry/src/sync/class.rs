@@ -39,6 +39,8 @@ pub enum LockClass {
     DentryCache,
     /// The process tree: parents, children, groups, sessions (`tasklist_lock`).
     TaskTree,
+    /// The stop of a traced task, and what its tracer has asked for.
+    Ptrace,
     /// Signal state of one thread group (`siglock`).
     Signal,
     /// What a process does with signals.

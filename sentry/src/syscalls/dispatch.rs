@@ -7,13 +7,18 @@ use super::table;
 use crate::SysResult;
 use crate::kernel::{CurrentTask, seccomp};
 
-/// Runs the call `number` with `arguments`. Calls that are not implemented are counted by name and give `ENOSYS`.
-pub fn dispatch(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> SysResult<u64> {
-    if task.seccomp().is_active()
-        && let Some(result) = seccomp::check(task, number, arguments)
-    {
+/// As [`dispatch`], for a task with filters, which may refuse the call or have it changed by a tracer.
+#[cold]
+pub fn dispatch_checked(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> SysResult<u64> {
+    if let Some(result) = seccomp::check(task, number, arguments) {
         return result;
     }
+    let (number, arguments) = task.system_call();
+    dispatch(task, number, &arguments)
+}
+
+/// Runs the call `number` with `arguments`. Calls that are not implemented are counted by name and give `ENOSYS`.
+pub fn dispatch(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> SysResult<u64> {
     match table::entry(number) {
         Some(entry) => (entry.invoke)(task, arguments),
         None => {

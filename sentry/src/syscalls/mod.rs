@@ -35,6 +35,8 @@ mod poll;
 mod prctl;
 mod priority;
 mod process;
+mod process_memory;
+mod ptrace;
 mod read_write;
 mod refused;
 mod restart;
@@ -61,6 +63,6 @@ mod xattr_at;
 
 pub use argument::{Argument, IntoRegister, UserPath};
 pub use compatibility::compatibility_page;
-pub use dispatch::dispatch;
+pub use dispatch::{dispatch, dispatch_checked};
 pub(crate) use pidfd::install_pidfd;
 pub use table::{Entry, Support, entry};

@@ -6,8 +6,9 @@ use super::dispatch::Handler;
 use super::{
     aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
     kcmp, limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority,
-    process, read_write, refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system,
-    sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
+    process, process_memory, ptrace, read_write, refused, restart, schedule, seccomp, signal, socket, stat,
+    statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr,
+    xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -163,6 +164,7 @@ syscalls! {
     getrusage => usage::getrusage, Partial("times and ru_maxrss; the other counts are zero");
     sysinfo => system::sysinfo, Partial("no load averages, buffers or swap");
     times => usage::times, Full;
+    ptrace => ptrace::ptrace, Partial("no PTRACE_SECCOMP_GET_FILTER, PTRACE_ARCH_PRCTL, PTRACE_GET_RSEQ_CONFIGURATION, PTRACE_SET_SYSCALL_INFO");
     getuid => credentials::getuid, Full;
     syslog => system::syslog, Partial("the log is empty");
     getgid => credentials::getgid, Full;
@@ -367,6 +369,8 @@ syscalls! {
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
     getcpu => schedule::getcpu, Full;
+    process_vm_readv => process_memory::process_vm_readv, Full;
+    process_vm_writev => process_memory::process_vm_writev, Full;
     kcmp => kcmp::kcmp, Full;
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     sched_setattr => schedule::sched_setattr, Partial("policies and priorities are kept and reported, without effect; SCHED_DEADLINE is EBUSY");

@@ -1,7 +1,7 @@
 //! `wait4(2)`, `waitid(2)`.
 
-use bartizan_abi::process::{IdType, Rusage, WaitOptions};
-use bartizan_abi::signal::{SigInfo, Signal};
+use bartizan_abi::process::{IdType, Rusage, WaitOptions, WaitStatus};
+use bartizan_abi::signal::{ChildInfo, SigCode, SigInfo, Signal};
 use bartizan_abi::{Errno, Timeval};
 
 use crate::SysResult;
@@ -67,12 +67,22 @@ pub fn waitid(
         write_usage(task, usage, waited)?;
     }
     if !info.is_null() {
-        let told = waited.map_or_else(SigInfo::default, |waited| {
-            child_info(Signal::SIGCHLD, waited.pid, waited.uid, waited.status)
-        });
+        let told = waited.as_ref().map_or_else(SigInfo::default, told_of);
         task.write_value(info, &told)?;
     }
     Ok(())
+}
+
+/// What `waitid` tells of what was found.
+fn told_of(waited: &Waited) -> SigInfo {
+    match waited.status {
+        WaitStatus::Stopped { .. } if waited.trapped => {
+            let status = waited.status.encode() >> 8;
+            let child = ChildInfo { pid: waited.pid, uid: waited.uid, status, ..ChildInfo::default() };
+            SigInfo::child(Signal::SIGCHLD, SigCode::CLD_TRAPPED, child)
+        }
+        status => child_info(Signal::SIGCHLD, waited.pid, waited.uid, status),
+    }
 }
 
 fn own_group(task: &CurrentTask) -> i32 {

@@ -4,6 +4,7 @@ mod fds;
 mod limits;
 mod links;
 mod maps;
+mod mem;
 mod mounts;
 pub mod snapshot;
 mod stat;
@@ -39,6 +40,8 @@ enum Entry {
     Private(Generate),
     /// As `File`, and it can be written.
     Writable(Generate, Store),
+    /// The memory.
+    Memory,
     /// A link to a place.
     Link(links::Which),
     /// The descriptors, or what is told of each.
@@ -64,6 +67,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("cmdline", Entry::File(texts::cmdline)),
     ("stat", Entry::File(|subject| subject.snapshot().map(|task| stat::stat(&task)))),
     ("statm", Entry::File(|subject| subject.snapshot().map(|task| stat::statm(&task)))),
+    ("mem", Entry::Memory),
     ("maps", Entry::Private(texts::maps)),
     ("cwd", Entry::Link(links::Which::WorkingDirectory)),
     ("root", Entry::Link(links::Which::Root)),
@@ -89,7 +93,7 @@ const ENTRIES: &[(&str, Entry)] = &[
 impl Entry {
     fn kind(self) -> FileType {
         match self {
-            Self::File(_) | Self::Private(_) | Self::Writable(..) => FileType::Regular,
+            Self::File(_) | Self::Private(_) | Self::Writable(..) | Self::Memory => FileType::Regular,
             Self::Link(_) => FileType::Symlink,
             Self::Descriptors(_) | Self::Tasks | Self::Namespaces => FileType::Directory,
         }
@@ -99,6 +103,7 @@ impl Entry {
         match self {
             Self::File(_) => 0o444,
             Self::Private(_) => 0o400,
+            Self::Memory => 0o600,
             Self::Writable(..) => 0o644,
             Self::Link(_) => 0o777,
             Self::Descriptors(_) => 0o500,
@@ -188,7 +193,7 @@ impl InodeOps for TaskDirectory {
                 Tasks { tree: Arc::clone(tree), subject, number, parent: self.number },
             ),
             Entry::Namespaces => links::namespaces(tree, subject, number, self.number),
-            Entry::File(_) | Entry::Private(_) | Entry::Writable(..) => {
+            Entry::File(_) | Entry::Private(_) | Entry::Writable(..) | Entry::Memory => {
                 tree.inode(number, FileType::Regular, TaskFile { tree: Arc::clone(tree), subject, entry })
             }
         })
@@ -300,6 +305,9 @@ impl InodeOps for TaskFile {
     }
 
     fn open(&self, _inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        if matches!(self.entry, Entry::Memory) {
+            return mem::open(&self.subject, request);
+        }
         if matches!(self.entry, Entry::Private(_)) {
             self.subject.check_access(request.task)?;
         }

@@ -15,6 +15,8 @@ pub enum State {
     Sleeping,
     /// Stopped by a signal.
     Stopped,
+    /// Standing still for its tracer.
+    Traced,
     /// Ended, and not waited for yet.
     Zombie,
 }
@@ -26,6 +28,7 @@ impl State {
             Self::Running => 'R',
             Self::Sleeping => 'S',
             Self::Stopped => 'T',
+            Self::Traced => 't',
             Self::Zombie => 'Z',
         }
     }
@@ -36,6 +39,7 @@ impl State {
             Self::Running => "running",
             Self::Sleeping => "sleeping",
             Self::Stopped => "stopped",
+            Self::Traced => "tracing stop",
             Self::Zombie => "zombie",
         }
     }
@@ -88,6 +92,8 @@ pub struct Snapshot {
     pub tid: i32,
     /// The parent process, or zero.
     pub parent: i32,
+    /// The task that traces it, or zero.
+    pub tracer: i32,
     /// The process group.
     pub process_group: i32,
     /// The session.

@@ -33,7 +33,7 @@ fn identity(task: &Snapshot, text: &mut String) -> std::fmt::Result {
     }
     writeln!(text, "State:\t{} ({})", task.state.letter(), task.state.word())?;
     writeln!(text, "Tgid:\t{}\nNgid:\t0\nPid:\t{}", task.pid, task.tid)?;
-    writeln!(text, "PPid:\t{}\nTracerPid:\t0", task.parent)?;
+    writeln!(text, "PPid:\t{}\nTracerPid:\t{}", task.parent, task.tracer)?;
     let c = &task.credentials;
     writeln!(text, "Uid:\t{}\t{}\t{}\t{}", c.uid, c.euid, c.suid, c.fsuid)?;
     writeln!(text, "Gid:\t{}\t{}\t{}\t{}", c.gid, c.egid, c.sgid, c.fsgid)?;

@@ -33,6 +33,7 @@ pub fn snapshot() -> Snapshot {
         pid: 7,
         tid: 8,
         parent: 1,
+        tracer: 0,
         process_group: 7,
         session: 7,
         terminal: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bartizan_abi::arch::x86_64::AUDIT_ARCH_X86_64;
 use bartizan_abi::process::WaitStatus;
+use bartizan_abi::process::ptrace::{PTRACE_EVENT_SECCOMP, PtraceOptions};
 use bartizan_abi::seccomp::{SECCOMP_MODE_STRICT, SeccompData};
 use bartizan_abi::signal::{SigCode, SigInfo, Signal};
 use bartizan_abi::{Errno, Sysno};
@@ -16,9 +17,26 @@ use crate::{Restart, SysError, SysResult};
 /// The highest number that a filter gives as an error (`MAX_ERRNO`).
 const MAX_ERRNO: u16 = 4095;
 
-/// Checks call `number` of a task with filters: `None` if it is made, else its result.
+/// Checks call `number` of a task with filters: `None` if it is made, else its result. A tracer that is asked may have changed the call.
 #[cold]
 pub fn check(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> Option<SysResult<u64>> {
+    check_with(task, number, arguments, Tracer::Ask)
+}
+
+/// What becomes of a call about which the tracer is to be asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tracer {
+    Ask,
+    /// It has been: the call is made.
+    Asked,
+}
+
+fn check_with(
+    task: &CurrentTask,
+    number: u64,
+    arguments: &[u64; 6],
+    tracer: Tracer,
+) -> Option<SysResult<u64>> {
     if task.seccomp().mode() == SECCOMP_MODE_STRICT {
         return check_strict(task, number);
     }
@@ -47,8 +65,8 @@ pub fn check(task: &CurrentTask, number: u64, arguments: &[u64; 6]) -> Option<Sy
             // The handler finds the number where it was.
             Some(Ok(number))
         }
-        // Nobody traces anybody.
-        Action::Trace(_) => Some(Err(Errno::ENOSYS.into())),
+        Action::Trace(_) if tracer == Tracer::Asked => None,
+        Action::Trace(data) => ask_tracer(task, data),
         Action::UserNotification => ask(task, &decisive, data),
         Action::KillThread if task.group().signals().tasks.len() > 1 => {
             Some(end(task, TaskEnd::Killed(Signal::SIGSYS)))
@@ -73,6 +91,20 @@ fn check_strict(task: &CurrentTask, number: u64) -> Option<SysResult<u64>> {
         return None;
     }
     Some(end(task, TaskEnd::Killed(Signal::SIGKILL)))
+}
+
+/// Lets the tracer decide: `None` if the call, as the tracer has left it, is made.
+fn ask_tracer(task: &CurrentTask, data: u16) -> Option<SysResult<u64>> {
+    let _complete = task.registers();
+    let told = task.tell_event(PtraceOptions::PTRACE_O_TRACESECCOMP, PTRACE_EVENT_SECCOMP, data.into());
+    if !told || task.group().signals().has_to_end(task.tid()) {
+        return Some(Err(Errno::ENOSYS.into()));
+    }
+    let (number, arguments) = task.system_call();
+    if number.cast_signed() < 0 {
+        return Some(Ok(task.registers().rax));
+    }
+    check_with(task, number, &arguments, Tracer::Asked)
 }
 
 /// Lets the listener of `filter` answer.

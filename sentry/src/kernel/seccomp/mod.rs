@@ -23,24 +23,32 @@ pub use notification::{Listener, NotificationFile, Patience};
 
 use super::Task;
 
+/// A tracer wants to know of calls.
+const WATCHED: u8 = 0x80;
+
 /// What a task may call.
 #[derive(Debug, Default)]
 pub struct Seccomp {
-    /// `SECCOMP_MODE_*`.
+    /// `SECCOMP_MODE_*`, and [`WATCHED`]: whoever makes a call has to look at one flag only.
     mode: AtomicU8,
     filter: ArcSwapOption<Filter>,
 }
 
 impl Seccomp {
-    /// Whether calls have to be checked.
+    /// Whether calls have to be checked, or a tracer wants to know of them.
     #[inline]
     pub fn is_active(&self) -> bool {
         self.mode.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether a tracer wants to know of calls.
+    pub fn is_watched(&self) -> bool {
+        self.mode.load(Ordering::Acquire) & WATCHED != 0
+    }
+
     /// `SECCOMP_MODE_*`, as `/proc/[pid]/status` shows it.
     pub fn mode(&self) -> u32 {
-        self.mode.load(Ordering::Acquire).into()
+        u32::from(self.mode.load(Ordering::Acquire) & !WATCHED)
     }
 
     /// The newest filter.
@@ -56,13 +64,26 @@ impl Seccomp {
     /// Sets the newest filter.
     fn set_filter(&self, filter: Option<Arc<Filter>>) {
         self.filter.store(filter);
-        self.mode.store(SECCOMP_MODE_FILTER as u8, Ordering::Release);
+        self.set_mode(SECCOMP_MODE_FILTER as u8);
+    }
+
+    fn set_mode(&self, mode: u8) {
+        // It only ever changes from no mode to one, so that setting bits is enough and what a tracer wants stays.
+        self.mode.fetch_or(mode, Ordering::AcqRel);
+    }
+
+    /// Sets whether a tracer wants to know of calls.
+    pub(super) fn watch(&self, watched: bool) {
+        match watched {
+            true => self.mode.fetch_or(WATCHED, Ordering::AcqRel),
+            false => self.mode.fetch_and(!WATCHED, Ordering::AcqRel),
+        };
     }
 
     /// Takes over what `other` may call: for a new task.
     pub(super) fn inherit(&self, other: &Self) {
         self.filter.store(other.filter());
-        self.mode.store(other.mode.load(Ordering::Acquire), Ordering::Release);
+        self.set_mode(other.mode() as u8);
     }
 
     /// The task has ended: its filters are not used any more.
@@ -105,7 +126,7 @@ impl Task {
         if !self.seccomp().may_enter(SECCOMP_MODE_STRICT) {
             return Err(Errno::EINVAL);
         }
-        self.seccomp().mode.store(SECCOMP_MODE_STRICT as u8, Ordering::Release);
+        self.seccomp().set_mode(SECCOMP_MODE_STRICT as u8);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ enum Next {
     Again,
     /// Begin to stop the process if its group is not orphaned.
     MaybeStop(Signal),
+    /// Ask the tracer about a signal.
+    Ask(Signal, SigInfo),
     /// Run a handler.
     Handle(Signal, SigInfo, SigAction),
 }
@@ -35,15 +37,22 @@ impl CurrentTask {
     pub(in crate::kernel) fn handle_signals(&self, mut interrupted: Option<Restart>) {
         loop {
             self.clear_work();
-            match self.next_signal_event() {
+            let next = match self.next_signal_event() {
+                Next::Ask(signal, info) => {
+                    let taken = self.shown_interrupted(&mut interrupted, || self.ask_tracer(signal, info));
+                    taken.map_or(Next::Again, |(signal, info)| self.take(signal, info))
+                }
+                next => next,
+            };
+            match next {
                 Next::Nothing => break,
                 Next::End(end) => {
                     self.request_end(end);
                     return;
                 }
                 Next::TellContinued => self.tell_parent_continued(),
-                Next::Stop => self.stand_still(),
-                Next::Again => {}
+                Next::Stop => self.shown_interrupted(&mut interrupted, || self.stand_still()),
+                Next::Again | Next::Ask(..) => {}
                 Next::MaybeStop(signal) => self.begin_stop(signal),
                 Next::Handle(signal, info, action) => {
                     if let Some(restart) = interrupted.take() {
@@ -59,6 +68,24 @@ impl CurrentTask {
         self.restore_mask();
     }
 
+    /// Calls `stop`, in which a tracer may look at the registers and change them, with the interruption of a call shown there.
+    fn shown_interrupted<T>(&self, interrupted: &mut Option<Restart>, stop: impl FnOnce() -> T) -> T {
+        if !self.ptrace().is_traced() {
+            return stop();
+        }
+        if let Some(restart) = *interrupted {
+            self.show_restart(restart);
+        }
+        let value = stop();
+        *interrupted = self.shown_restart();
+        value
+    }
+
+    /// What `signal`, which the tracer lets the task take, asks for.
+    fn take(&self, signal: Signal, info: SigInfo) -> Next {
+        self.act_on(&mut self.group().signals(), signal, info)
+    }
+
     fn next_signal_event(&self) -> Next {
         let mut signals = self.group().signals();
         let tid = self.tid();
@@ -71,10 +98,15 @@ impl CurrentTask {
         if std::mem::take(&mut signals.tell_continued) {
             return Next::TellContinued;
         }
-        if signals.stop.is_some() {
+        let stopped = signals.stop.is_some();
+        let own = signals.tasks.get(&tid);
+        if own.is_some_and(|task| task.trap || task.trap_notify || stopped && !task.passed_stop) {
             return Next::Stop;
         }
         match take_signal(&mut signals, tid) {
+            Some((signal, info)) if self.ptrace().is_traced() && signal != Signal::SIGKILL => {
+                Next::Ask(signal, info)
+            }
             Some((signal, info)) => self.act_on(&mut signals, signal, info),
             None => Next::Nothing,
         }
@@ -126,6 +158,8 @@ impl CurrentTask {
             mask.insert(signal);
         }
         signals.set_mask(self.tid(), mask);
+        drop(signals);
+        self.stop_at_handler();
     }
 
     /// Gives the interrupted call its result, or goes back to its instruction.

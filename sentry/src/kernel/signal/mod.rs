@@ -60,6 +60,12 @@ pub struct TaskSignals {
     pub waiting_for: SigSet,
     /// Whether it stands still because of a stop.
     pub stopped: bool,
+    /// Whether it has to stop for its tracer (`JOBCTL_TRAP_STOP`).
+    pub trap: bool,
+    /// Whether its tracer has to hear that its process has stopped or goes on (`JOBCTL_TRAP_NOTIFY`).
+    pub trap_notify: bool,
+    /// Whether its tracer has let it go on although its process is stopped.
+    pub passed_stop: bool,
     /// Whether it has to end alone, because another task executes a program.
     pub die: bool,
     /// While it forks: what was sent to its whole process group meanwhile, which the child gets as well.
@@ -118,7 +124,10 @@ impl GroupSignals {
         let task = self.tasks.get(&tid);
         self.exit.is_some()
             || self.tell_continued
-            || task.is_some_and(|task| task.die || self.stop.is_some() && !task.stopped)
+            || task.is_some_and(|task| {
+                let stops = self.stop.is_some() && !task.stopped && !task.passed_stop;
+                task.die || task.trap || task.trap_notify || stops
+            })
             || !self.deliverable(tid).is_empty()
     }
 }

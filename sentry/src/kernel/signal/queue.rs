@@ -59,6 +59,11 @@ impl SignalQueue {
         Some((signal, info))
     }
 
+    /// What is queued, oldest first.
+    pub fn queued(&self) -> impl Iterator<Item = &SigInfo> {
+        self.queue.iter()
+    }
+
     /// Calls `change` with what comes with queued signals until it says that it was the right one; whether it said so.
     pub fn change_queued(&mut self, change: impl FnMut(&mut SigInfo) -> bool) -> bool {
         self.queue.iter_mut().any(change)

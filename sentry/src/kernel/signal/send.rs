@@ -65,6 +65,10 @@ impl Task {
             queue.push(signal, info);
         }
         if signal == Signal::SIGKILL {
+            // One that tells its tracer of its end goes on.
+            if signals.exit.is_some() {
+                signals.wake_all();
+            }
             signals.begin_exit(WaitStatus::Signaled { signal, core_dumped: false });
             return Ok(());
         }
@@ -100,6 +104,8 @@ impl Task {
                 signals.stop_told = false;
                 for task in signals.tasks.values_mut() {
                     task.stopped = false;
+                    task.passed_stop = false;
+                    task.trap_notify |= task.owner.upgrade().is_some_and(|task| task.ptrace().is_seized());
                 }
                 signals.wake_all();
             }
@@ -112,7 +118,7 @@ impl Task {
             Target::Task => signals.tasks.get(&self.tid()).is_some_and(|task| holds(task, signal)),
             Target::Process => signals.tasks.values().any(|task| holds(task, signal)),
         };
-        if blocked {
+        if blocked || self.ptrace().is_traced() {
             return false;
         }
         let actions = self.actions();

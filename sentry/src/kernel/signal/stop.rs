@@ -27,8 +27,12 @@ impl CurrentTask {
         if signals.exit.is_some() || !std::mem::take(&mut signals.stop_taken) {
             return;
         }
-        signals.stop = Some(signal);
-        signals.stop_told = false;
+        if signals.stop.replace(signal).is_none() {
+            signals.stop_told = false;
+        }
+        for task in signals.tasks.values_mut() {
+            task.passed_stop = false;
+        }
         signals.wake_all();
     }
 
@@ -37,10 +41,11 @@ impl CurrentTask {
         let tid = self.tid();
         let stopped_by = {
             let mut signals = self.group().signals();
+            let stops = signals.stop.is_some();
             if let Some(task) = signals.tasks.get_mut(&tid) {
-                task.stopped = true;
+                task.stopped = stops;
             }
-            let all = signals.tasks.values().all(|task| task.stopped || task.die);
+            let all = signals.tasks.values().all(|task| task.stopped || task.passed_stop || task.die);
             let told = signals.stop_told;
             signals.stop_told |= all;
             signals.stop.filter(|_| all && !told)
@@ -49,14 +54,22 @@ impl CurrentTask {
             let status = WaitStatus::Stopped { signal: u8::try_from(signal.raw()).unwrap_or(0), event: 0 };
             self.kernel().tell_parent(self.group().pid(), status);
         }
+        if self.stop_for_group() {
+            self.with_signals(|own| {
+                own.stopped = false;
+                own.trap = false;
+            });
+            return;
+        }
         self.set_sleeping(crate::kernel::TaskState::Stopped);
         self.usage().enter(Mode::Idle);
         loop {
             {
+                let traced = self.ptrace().is_traced();
                 let mut signals = self.group().signals();
                 let die = signals.exit.is_some();
                 let Some(task) = signals.tasks.get_mut(&tid) else { break };
-                if !task.stopped || task.die || die {
+                if !task.stopped || task.die || die || traced {
                     task.stopped = false;
                     break;
                 }

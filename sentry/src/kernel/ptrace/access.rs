@@ -1,0 +1,34 @@
+//! Who may look into and trace whom (`ptrace(2)`, "Ptrace access mode checking").
+
+use bartizan_abi::prctl::SUID_DUMP_USER;
+use bartizan_abi::process::Capability;
+
+use crate::kernel::{CurrentTask, Task};
+
+/// By which of its identities the caller is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessMode {
+    /// The real one: for system calls (`PTRACE_MODE_REALCREDS`).
+    Real,
+    /// That for files: for `/proc` (`PTRACE_MODE_FSCREDS`).
+    FileSystem,
+}
+
+impl CurrentTask {
+    /// Whether the caller may do with `other` what a debugger may (`PTRACE_MODE_ATTACH`).
+    pub fn may_trace(&self, other: &Task, mode: AccessMode) -> bool {
+        if other.pid() == self.pid() {
+            return true;
+        }
+        let (own, theirs) = (self.credentials(), other.credentials());
+        let (uid, gid) = match mode {
+            AccessMode::Real => (own.uid, own.gid),
+            AccessMode::FileSystem => (own.fsuid, own.fsgid),
+        };
+        let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&id| id == uid)
+            && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&id| id == gid);
+        let dumpable = u32::try_from(other.group().dumpable()) == Ok(SUID_DUMP_USER);
+        let allowed = same && dumpable && own.permitted.contains(theirs.permitted);
+        allowed || own.has_capability(Capability::CAP_SYS_PTRACE)
+    }
+}

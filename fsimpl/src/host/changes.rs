@@ -84,7 +84,7 @@ impl Node {
         dress(&made, node)?;
         let inode = self.made(directory, name, &made)?;
         if let Some(host) = inode.downcast::<HostInode>() {
-            host.node().keep_fresh(Arc::new(HostRegular::new(host.node(), made)?));
+            host.node().keep_fresh(Arc::new(HostRegular::new(host.node(), made, true)?));
         }
         Ok(inode)
     }

@@ -73,6 +73,7 @@ impl OpenDirectory {
         stream.position = None;
         let hidden = self.node.hidden();
         let mut position = offset;
+        let mut any = false;
         let mut entries = RawDir::new(&stream.descriptor, &mut stream.buffer);
         while let Some(entry) = entries.next() {
             let entry = match entry {
@@ -84,13 +85,17 @@ impl OpenDirectory {
             let name = entry.file_name().to_bytes();
             let next = entry.next_entry_cookie();
             let shown = !hidden || matches!(name, b"." | b"..");
-            if shown
-                && let Some((number, kind)) = self.describe(name, entry.ino(), entry.file_type())
-                && !sink.entry(name, number, kind, next)
-            {
-                return Ok(position);
+            if shown && let Some((number, kind)) = self.describe(name, entry.ino(), entry.file_type()) {
+                if !sink.entry(name, number, kind, next) {
+                    return Ok(position);
+                }
+                any = true;
             }
             position = next;
+            if any && entries.is_buffer_empty() {
+                // Whether there are more is asked when they are wanted.
+                break;
+            }
         }
         stream.position = Some(position);
         Ok(position)

@@ -11,6 +11,7 @@ use bartizan_sentry::vfs::{
     CachePolicy, Filesystem, FilesystemOps, FilesystemRoot, FilesystemStatistics, Inode,
 };
 
+use super::buffers::Buffers;
 use super::descriptors::Descriptors;
 use super::inode::HostInode;
 use super::node::{Found, Identity, Node, Place};
@@ -23,6 +24,7 @@ pub struct Host {
     /// The number that the guest sees as `st_dev`.
     device: DeviceNumber,
     descriptors: Descriptors,
+    buffers: Buffers,
     next_id: AtomicU64,
     /// All inodes that live, by what they are on the host: so hard links are one inode.
     inodes: Mutex<HashMap<Identity, Weak<Inode>>>,
@@ -44,6 +46,11 @@ impl Host {
     /// Open descriptors.
     pub fn descriptors(&self) -> &Descriptors {
         &self.descriptors
+    }
+
+    /// Memory for data on its way.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// An id for a new node.
@@ -115,6 +122,7 @@ pub fn make_root(root: OwnedFd, device: DeviceNumber, options: &Options) -> Resu
         options: *options,
         device,
         descriptors: Descriptors::new(options.descriptors),
+        buffers: Buffers::default(),
         next_id: AtomicU64::new(0),
         inodes: Mutex::new(LockClass::Table, HashMap::new()),
         devices: Mutex::new(LockClass::Table, Vec::new()),

@@ -18,6 +18,7 @@
 //! [`Coherence::Within`] names are asked for again when they are older. In both cases attributes are asked for again after
 //! [`Options::attributes`], and always when a file is opened; contents are always the host's: sizes may change at any time.
 
+mod buffers;
 mod changes;
 mod descriptor;
 mod descriptors;

@@ -233,6 +233,12 @@ impl Node {
         self.refresh()
     }
 
+    /// Whether it was seen so lately that what is known of it is believed.
+    fn is_fresh(&self) -> bool {
+        let asked = self.known.lock().asked;
+        asked.is_some_and(|asked| asked.elapsed() < self.host.options().attributes)
+    }
+
     /// What `stat` tells, asked of the host now.
     pub fn refresh(&self) -> Result<Attributes, Errno> {
         let found = match self.opened() {
@@ -333,10 +339,14 @@ impl Node {
             Place::Root(root) => root.try_clone()?,
             Place::Child { parent, name } => {
                 let directory = parent.descriptor()?;
-                if Found::at(&*directory, &name)?.attributes.kind != self.kind {
+                if !self.is_fresh() && Found::at(&*directory, &name)?.attributes.kind != self.kind {
                     return Err(Errno::ESTALE);
                 }
-                open_beneath(&directory, &name, flags)?
+                open_beneath(&directory, &name, flags).map_err(|error| match error {
+                    // A link has taken its place.
+                    Errno::ELOOP => Errno::ESTALE,
+                    error => error,
+                })?
             }
         };
         self.note(&Found::of_descriptor(&descriptor)?)?;
@@ -361,7 +371,8 @@ impl Node {
         if let Some(contents) = fresh.or_else(|| self.opened()) {
             return Ok(contents);
         }
-        let opened = Arc::new(HostRegular::new(self, self.open_contents()?)?);
+        let (descriptor, writable) = self.open_contents()?;
+        let opened = Arc::new(HostRegular::new(self, descriptor, writable)?);
         let mut contents = self.contents.lock();
         if let Some(other) = contents.upgrade() {
             drop(contents);
@@ -371,14 +382,15 @@ impl Node {
         Ok(opened)
     }
 
-    fn open_contents(&self) -> Result<OwnedFd, Errno> {
+    /// A descriptor for the contents, and whether they can be written through it.
+    fn open_contents(&self) -> Result<(OwnedFd, bool), Errno> {
         if self.host.options().writable {
             match self.open(OFlags::RDWR) {
                 Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY) => {}
-                result => return result,
+                result => return Ok((result?, true)),
             }
         }
-        self.open(OFlags::RDONLY)
+        Ok((self.open(OFlags::RDONLY)?, false))
     }
 
     /// Where the symbolic link leads.

@@ -9,10 +9,11 @@ use bartizan_platform::Access;
 use bartizan_platform::memory::{BackingFile, HostFile, PAGE_SIZE};
 use bartizan_sentry::mm::{MappingSet, PageError, PageRun, PageSource, PrivateCopies};
 use bartizan_sentry::vfs::{DataSink, DataSource, File, FileOps, SeekSpecial, Written, seek_by_size};
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::io::ReadWriteFlags;
 
 use super::errno;
+use super::filesystem::Host;
 use super::node::Node;
 
 /// Bytes that are read at a time, into a buffer of the kernel's: no lock of the guest's memory is held while the host reads
@@ -27,15 +28,16 @@ pub struct HostRegular {
     writable: bool,
     identity: (u64, u64),
     mappings: MappingSet,
+    host: Arc<Host>,
 }
 
 impl HostRegular {
-    /// The contents of `node`, which `descriptor` reads.
-    pub fn new(node: &Node, descriptor: OwnedFd) -> Result<Self, Errno> {
-        let mode = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
+    /// The contents of `node`, which `descriptor` reads, and writes if they are `writable`.
+    pub fn new(node: &Node, descriptor: OwnedFd, writable: bool) -> Result<Self, Errno> {
         Ok(Self {
             file: Arc::new(HostFile::new(descriptor)?),
-            writable: mode & OFlags::ACCMODE == OFlags::RDWR,
+            writable,
+            host: Arc::clone(node.host()),
             identity: (node.host().device().to_u64(), node.number()),
             mappings: MappingSet::default(),
         })
@@ -54,7 +56,16 @@ impl HostRegular {
 
     /// Reads from `offset` into `sink`.
     pub fn read(&self, sink: &mut dyn DataSink, offset: u64) -> Result<usize, Errno> {
-        let mut buffer = Vec::with_capacity(sink.remaining().min(READ_SIZE));
+        self.host.buffers().with(|buffer| self.read_through(buffer, sink, offset))
+    }
+
+    fn read_through(
+        &self,
+        buffer: &mut Vec<u8>,
+        sink: &mut dyn DataSink,
+        offset: u64,
+    ) -> Result<usize, Errno> {
+        buffer.reserve_exact(READ_SIZE);
         let mut done = 0;
         loop {
             let wanted = sink.remaining().min(READ_SIZE);

@@ -2,12 +2,13 @@
 //! end must be the same.
 //!
 //! A case is a script, run by one of the shells; it starts in an empty `/tmp`. It must print the same each time on the
-//! host: no process ids, times or names of temporary files.
+//! host: no process ids, times or names of temporary files. Cases that take long are run where `BARTIZAN_SOAK` is set.
 
 mod bash;
 mod busybox;
 mod case;
 mod languages;
+mod stress;
 mod tools;
 
 use std::process::ExitCode;
@@ -18,11 +19,16 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups = [busybox::CASES, bash::CASES, tools::CASES, languages::CASES];
+    let groups = [busybox::CASES, bash::CASES, tools::CASES, languages::CASES, stress::SHORT];
+    let long_run = std::env::var_os("BARTIZAN_SOAK").is_some();
     let mut trials = Vec::new();
     for platform in platforms() {
         for case in groups.into_iter().flatten() {
             trials.push(trial(case, &platform));
+        }
+        for case in stress::LONG {
+            let trial = trial(case, &platform);
+            trials.push(if long_run { trial } else { trial.with_ignored_flag(true) });
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()

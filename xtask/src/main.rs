@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask test [ARGUMENT…]   make ready what the tests need, then run all tests (arguments go to the test runner)
-cargo xtask soak [SECONDS]     run the tests of programs and guests again and again, an hour by default
+cargo xtask soak [SECONDS]     run all tests, with those that take long, again and again, an hour by default
 cargo xtask bench              tables of what operations and programs cost on the host and in a sandbox
 cargo xtask docs [--check]     write docs/compat.md, or check that it is up to date
 cargo xtask packages           install the Debian packages that the tests need";

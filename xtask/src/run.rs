@@ -6,7 +6,13 @@ use anyhow::{Context, Result, ensure};
 
 /// Runs cargo in the root of the source tree, and fails as it does.
 pub fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_in(&[], arguments)
+}
+
+/// As [`cargo`], with these variables in its environment.
+pub fn cargo_in(environment: &[(&str, &str)], arguments: &[&str]) -> Result<()> {
     let mut command = cargo_command(arguments);
+    command.envs(environment.iter().copied());
     let status = command.status().context("cannot start cargo")?;
     ensure!(status.success(), "`cargo {}` failed: {status}", arguments.join(" "));
     Ok(())

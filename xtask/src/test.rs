@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::packages;
-use crate::run::{cargo, cargo_command, works};
+use crate::run::{cargo, cargo_command, cargo_in, works};
 
 /// Makes everything ready and runs all tests. The test runner's own summary is the last output.
 pub fn test(arguments: &[String]) -> Result<()> {
+    run_tests(arguments, &[])
+}
+
+fn run_tests(arguments: &[String], environment: &[(&str, &str)]) -> Result<()> {
     let missing = packages::make_ready()?;
     if !missing.contains(&"gcc") {
         bartizan_harness::build_guests()?;
@@ -19,13 +23,14 @@ pub fn test(arguments: &[String]) -> Result<()> {
         list_skipped(nextest)?;
     }
     if !nextest {
-        return cargo(&[&["test", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat());
+        let test = [&["test", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat();
+        return cargo_in(environment, &test);
     }
     cargo(&["build", "--release", "--workspace", "--examples"])?;
     let documentation = cargo(&["test", "--workspace", "--doc", "--quiet"]);
-    cargo(
-        &[&["nextest", "run", "--release", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat(),
-    )?;
+    let run =
+        [&["nextest", "run", "--release", "--workspace", "--no-fail-fast"], arguments.as_slice()].concat();
+    cargo_in(environment, &run)?;
     documentation
 }
 
@@ -40,7 +45,7 @@ fn list_skipped(nextest: bool) -> Result<()> {
     cargo(arguments)
 }
 
-/// Runs the tests of programs and guests until the time is up, and stops at the first failure.
+/// Runs all tests, with those that take long, until the time is up, and stops at the first failure.
 pub fn soak(arguments: &[String]) -> Result<()> {
     let seconds = match arguments.first() {
         Some(text) => text.parse().with_context(|| format!("{text} is no number of seconds"))?,
@@ -49,7 +54,7 @@ pub fn soak(arguments: &[String]) -> Result<()> {
     let start = Instant::now();
     let mut rounds = 0;
     while start.elapsed() < Duration::from_secs(seconds) {
-        test(&[])?;
+        run_tests(&[], &[("BARTIZAN_SOAK", "1")])?;
         rounds += 1;
         eprintln!("xtask: round {rounds} passed after {} s", start.elapsed().as_secs());
     }

@@ -36,6 +36,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { program: "make", package: "make" },
     Requirement { program: "gcc", package: "gcc" },
     Requirement { program: "unshare", package: "util-linux" },
+    Requirement { program: "stress-ng", package: "stress-ng" },
 ];
 
 /// All programs that the tests run beside what they build themselves.

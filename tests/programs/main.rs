@@ -8,6 +8,7 @@ mod bash;
 mod busybox;
 mod case;
 mod languages;
+mod python_suite;
 mod stress;
 mod tools;
 
@@ -19,14 +20,15 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups = [busybox::CASES, bash::CASES, tools::CASES, languages::CASES, stress::SHORT];
+    let groups =
+        [busybox::CASES, bash::CASES, tools::CASES, languages::CASES, stress::SHORT, python_suite::SHORT];
     let long_run = std::env::var_os("BARTIZAN_SOAK").is_some();
     let mut trials = Vec::new();
     for platform in platforms() {
         for case in groups.into_iter().flatten() {
             trials.push(trial(case, &platform));
         }
-        for case in stress::LONG {
+        for case in [stress::LONG, python_suite::LONG].into_iter().flatten() {
             let trial = trial(case, &platform);
             trials.push(if long_run { trial } else { trial.with_ignored_flag(true) });
         }

@@ -7,7 +7,7 @@ use crate::SEARCH_PATH;
 /// A program that tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement {
-    /// The program's name, looked for in [`SEARCH_PATH`].
+    /// The program's name, looked for in [`SEARCH_PATH`], or the path of a file.
     pub program: &'static str,
     /// The Debian package that has it.
     pub package: &'static str,
@@ -37,6 +37,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { program: "gcc", package: "gcc" },
     Requirement { program: "unshare", package: "util-linux" },
     Requirement { program: "stress-ng", package: "stress-ng" },
+    Requirement { program: "/usr/lib/python3.11/test/test_posix.py", package: "libpython3.11-testsuite" },
 ];
 
 /// All programs that the tests run beside what they build themselves.

@@ -79,9 +79,9 @@ abi_named_consts! { "events of `ptrace(2)`", u8;
 /// `PTRACE_PEEKSIGINFO_SHARED`: the queue of the process.
 pub const PTRACE_PEEKSIGINFO_SHARED: u32 = 1;
 
-/// Bytes of `struct user` of x86-64.
-pub const USER_SIZE: u64 = 912;
-/// Where `struct user` of x86-64 has the debug registers, up to its end.
+/// Bytes of `struct user` of x86-64, as the kernel has it.
+pub const USER_SIZE: u64 = 928;
+/// Where `struct user` of x86-64 has the eight debug registers.
 pub const USER_DEBUG_REGISTERS: u64 = 848;
 
 abi_named_consts! { "`op` of [`PtraceSyscallInfo`]", u8;
@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_user_area_is_laid_out_as_in_the_c_library() {
-        assert_eq!(USER_SIZE as usize, size_of::<libc::user>());
+        // Two words follow that the C library does not know of.
+        assert_eq!(USER_SIZE as usize, size_of::<libc::user>() + 16);
         assert_eq!(USER_DEBUG_REGISTERS as usize, std::mem::offset_of!(libc::user, u_debugreg));
     }
 }

@@ -34,6 +34,8 @@ pub struct CurrentTask {
     /// That it has to end, and how.
     end: Cell<Option<TaskEnd>>,
     last_fault: Cell<LastFault>,
+    /// Whether it has stopped for its tracer in the call that it makes.
+    pub(super) stopped_in_call: Cell<bool>,
     /// What `restart_syscall(2)` continues.
     pub(super) restart: Cell<RestartBlock>,
 }
@@ -89,6 +91,7 @@ impl CurrentTask {
             fs: RefCell::new(fs),
             end: Cell::new(None),
             last_fault: Cell::default(),
+            stopped_in_call: Cell::new(false),
             restart: Cell::default(),
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 use bartizan_abi::process::Personality;
 use bartizan_abi::signal::Signal;
+use bartizan_platform::Registers;
 
 use super::{Credentials, CurrentTask};
 use crate::loader::{AfterExec, Arguments, ExecRequest, Identity, LoadRequest, Program, prepare};
@@ -75,7 +76,8 @@ impl CurrentTask {
         self.set_clear_child_tid(0);
         self.replace_memory(image.memory);
         self.release_vfork_parent();
-        self.set_registers(image.registers);
+        let (number, _) = self.system_call();
+        self.set_registers(Registers { orig_rax: number, ..image.registers });
         if let Err(error) = self.load_fpu(&bartizan_platform::FpuState::initial()) {
             self.refuse(&error);
         }

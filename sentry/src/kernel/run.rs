@@ -28,6 +28,10 @@ impl CurrentTask {
                 return end;
             }
             if self.has_work() {
+                if self.stopped_in_call.take() && self.seccomp().is_watched() {
+                    // The tracer has begun to watch calls in the middle of this one.
+                    let _made = self.finish_watched_call(Ok(self.registers().rax));
+                }
                 self.handle_signals(None);
                 if !self.ptrace().steps() || self.has_work() || self.end().is_some() {
                     continue;
@@ -118,6 +122,7 @@ impl CurrentTask {
                 (false, Err(SysError::Restart(restart))) => self.handle_interrupted_call(restart),
             }
         }
+        self.stopped_in_call.set(false);
         if let Some(error) = self.mm().failure() {
             self.refuse(error);
         }

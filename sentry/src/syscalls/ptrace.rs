@@ -53,7 +53,7 @@ pub fn ptrace(
 }
 
 fn seize(task: &CurrentTask, pid: i32, address: u64, options: u64) -> Result<(), Errno> {
-    if address != 0 {
+    if address != 0 || PtraceOptions::from_bits(options).is_none() {
         return Err(Errno::EIO);
     }
     task.attach_to(pid, SeizeMode::Seize(options_of(task, options)?))

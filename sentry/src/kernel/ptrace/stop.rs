@@ -239,6 +239,7 @@ impl CurrentTask {
             PTRACE_EVENT_SECCOMP => StopKind::Seccomp(message as u16),
             _ => StopKind::Event,
         };
+        self.stopped_in_call.set(true);
         let _ignored = self.stop_for_tracer(NewStop::event(self, kind, code, message));
     }
 

@@ -11,6 +11,9 @@ use super::{StoppedTask, request::Change};
 /// Bytes of `struct user_regs_struct`, which `struct user` starts with.
 pub const USER_REGISTERS_SIZE: usize = Registers::COUNT * size_of::<u64>();
 
+/// Behind the debug registers in `struct user`.
+const USER_DEBUG_REGISTERS_END: u64 = USER_DEBUG_REGISTERS + 64;
+
 /// Where `struct user_regs_struct` has registers that do not take any value.
 mod index {
     pub const CS: usize = 17;
@@ -32,7 +35,7 @@ pub fn put_register(
     value: u64,
     end: u64,
 ) -> Result<(), Errno> {
-    const CHANGEABLE: u64 = Eflags::RESTORED.bits();
+    const CHANGEABLE: u64 = Eflags::RESTORED.union(Eflags::NT).bits();
     const USER_LEVEL: u64 = 3;
     let register = registers.get_mut(index).ok_or(Errno::EIO)?;
     match index {
@@ -182,7 +185,7 @@ impl Place {
         let word = |from: u64| usize::try_from((offset - from) / 8).unwrap_or(0);
         Ok(match offset {
             offset if offset < USER_REGISTERS_SIZE as u64 => Self::Register(word(0)),
-            USER_DEBUG_REGISTERS.. => Self::Debug(word(USER_DEBUG_REGISTERS)),
+            USER_DEBUG_REGISTERS..USER_DEBUG_REGISTERS_END => Self::Debug(word(USER_DEBUG_REGISTERS)),
             _ => Self::Other,
         })
     }
@@ -198,7 +201,7 @@ mod tests {
     fn registers_take_what_programs_may_have() {
         let mut registers = [0; Registers::COUNT];
         assert_eq!(put_register(&mut registers, index::EFLAGS, u64::MAX, END), Ok(()));
-        assert_eq!(registers[index::EFLAGS], Eflags::RESTORED.bits());
+        assert_eq!(registers[index::EFLAGS], Eflags::RESTORED.union(Eflags::NT).bits());
         assert_eq!(put_register(&mut registers, index::CS, 0x10, END), Err(Errno::EIO));
         assert_eq!(put_register(&mut registers, index::CS, 0x33, END), Ok(()));
         assert_eq!(put_register(&mut registers, index::FS_BASE, END, END), Err(Errno::EIO));

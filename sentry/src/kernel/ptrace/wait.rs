@@ -50,13 +50,15 @@ impl CurrentTask {
             if !options.contains(WaitOptions::WEXITED) {
                 return None;
             }
+            // A process that ends as a whole has one status.
+            let whole = tree.process(ended.pid).and_then(|process| process.group.signals().exit);
             if !keep {
                 self.kernel().release_ended_tracee(tree, tid);
             }
             return Some(Waited {
                 pid: tid,
                 uid: ended.uid,
-                status: ended.status,
+                status: whole.unwrap_or(ended.status),
                 times: ended.times,
                 trapped: false,
             });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bartizan_fsimpl::host::ImportedDescriptors;
 use bartizan_fsimpl::{dev, devpts, proc, sys, tmpfs};
+use bartizan_platform::systrap::SystrapOptions;
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions};
 use bartizan_sentry::syscalls::trace::Tracer;
 use bartizan_sentry::vfs::{
@@ -19,6 +20,7 @@ use crate::{Error, PlatformKind, Result, platforms};
 #[derive(Debug, Default)]
 pub struct SandboxBuilder {
     platform: PlatformKind,
+    systrap: SystrapOptions,
     root: Option<Mount>,
     mounts: Vec<(Vec<u8>, Mount)>,
     hostname: Option<Vec<u8>>,
@@ -40,6 +42,22 @@ impl SandboxBuilder {
     #[must_use]
     pub fn platform(mut self, platform: PlatformKind) -> Self {
         self.platform = platform;
+        self
+    }
+
+    /// Whether [`PlatformKind::Systrap`] changes the code of guests where they make many calls, which makes those several times faster: it does by
+    /// default. Guests that look can see it in their own code, unless somebody traces them.
+    #[must_use]
+    pub fn patch_calls(mut self, patch: bool) -> Self {
+        self.systrap.patch_calls = patch;
+        self
+    }
+
+    /// Whether guests that make call after call may keep two processors busy, as long as no other guest wants them: they do by default. Without it, a
+    /// guest and its kernel take turns on one.
+    #[must_use]
+    pub fn spin(mut self, spin: bool) -> Self {
+        self.systrap.spin = spin;
         self
     }
 
@@ -85,7 +103,7 @@ impl SandboxBuilder {
     /// # Errors
     /// When the platform does not work here, a host directory cannot be served, or a mount cannot be placed.
     pub fn build(self) -> Result<Sandbox> {
-        let platform = platforms::create(self.platform)?;
+        let platform = platforms::create(self.platform, self.systrap)?;
         let memory_limit = self.memory_limit.unwrap_or_else(default_memory_limit).max(SMALLEST_MEMORY);
         let kernel = Kernel::new(KernelOptions {
             platform,

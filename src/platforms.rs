@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bartizan_platform::Platform;
 use bartizan_platform::ptrace::PtracePlatform;
-use bartizan_platform::systrap::SystrapPlatform;
+use bartizan_platform::systrap::{SystrapOptions, SystrapPlatform};
 
 use crate::{Error, Result};
 
@@ -50,14 +50,14 @@ impl fmt::Display for PlatformKind {
 }
 
 /// Makes the platform for one sandbox.
-pub(crate) fn create(kind: PlatformKind) -> Result<Arc<dyn Platform>> {
+pub(crate) fn create(kind: PlatformKind, systrap: SystrapOptions) -> Result<Arc<dyn Platform>> {
     match kind {
         // What forbids the faster one may allow the other; if not, its reason is the last word.
-        PlatformKind::Auto => match SystrapPlatform::new() {
+        PlatformKind::Auto => match SystrapPlatform::with_options(systrap) {
             Ok(platform) => Ok(platform),
             Err(_) => Ok(PtracePlatform::new()?),
         },
         PlatformKind::Ptrace => Ok(PtracePlatform::new()?),
-        PlatformKind::Systrap => Ok(SystrapPlatform::new()?),
+        PlatformKind::Systrap => Ok(SystrapPlatform::with_options(systrap)?),
     }
 }

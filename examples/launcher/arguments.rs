@@ -36,6 +36,12 @@ pub struct DoOptions {
     /// How guest code is run: auto (the fastest that works), systrap or ptrace
     #[arg(long, env = "BARTIZAN_PLATFORM", default_value = "auto", value_parser = platform)]
     pub platform: PlatformKind,
+    /// Leave the code of programs as it is: calls are slower (platform systrap)
+    #[arg(long)]
+    pub no_patching: bool,
+    /// Never keep two processors busy for one program: calls are slower (platform systrap)
+    #[arg(long)]
+    pub no_spinning: bool,
     /// The directory of the host that becomes the root, read-only
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub rootfs: PathBuf,

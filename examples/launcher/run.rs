@@ -66,6 +66,8 @@ fn try_run(options: &DoOptions) -> Result<i32> {
 fn build(options: &DoOptions) -> Result<Sandbox> {
     let mut builder = Sandbox::builder()
         .platform(options.platform)
+        .patch_calls(!options.no_patching)
+        .spin(!options.no_spinning)
         .hostname(&options.hostname)
         .root(Mount::host_directory(&options.rootfs))
         .mount("/tmp", Mount::tmpfs().with_options("mode=1777"))

@@ -32,9 +32,10 @@ pub struct Governor {
 }
 
 impl Governor {
-    /// One for the processors that the calling thread may use.
-    pub fn new() -> Self {
+    /// One for the processors that the calling thread may use, or for none to spin on.
+    pub fn new(spin: bool) -> Self {
         let cpus = affinity::affinity(0).map_or(1, |cpus| affinity::members(&cpus).len());
+        let cpus = if spin { cpus } else { 1 };
         Self { cpus, spinning: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
     }
 

@@ -7,6 +7,11 @@
 //! Each address space is a *stub process*. Each of its guest threads has a seccomp filter that turns every system call into a *user
 //! notification*: the task's thread in the sentry receives number and arguments, and its answer becomes the result. With synchronous wake-ups
 //! both sides take turns on one processor, which measured at 2.5 µs for a whole trapped call; no code of ours runs in the stub for it.
+//!
+//! A site that is trapped often is [patched](patch): its calls go by code of the stub, which hands them over in the thread's [call block](call_block). Either
+//! side then sleeps in its notification as before, or, while calls follow each other quickly and there are processors for both, [looks](waiting) for
+//! its turn, which takes 0.3 µs there and back. Patching is up to the sentry, which knows whose code it is ([`Patcher`]).
+//!
 //! What a notification does not carry (the other registers, the extended state) is fetched when the sentry asks for it, by a signal whose handler leaves all of it
 //! in a frame on the thread's signal stack and calls for the sentry in the same way; loading registers goes by the same frame. Faults and
 //! traps arrive in that handler by themselves.
@@ -18,7 +23,8 @@
 //! allows `rt_sigreturn` from one address, and that call changes nothing but the thread's own registers, signal mask and signal stack. Guest threads hold no
 //! descriptor at all. The leader and the mapper of a stub, which do, never run guest code, keep their state in registers, and read their orders from a
 //! page that the stub cannot write. Frames are in memory that guest threads can write: what is read from them is checked once, on a copy; a guest
-//! that destroys its own frame is as good as killed, and so is one that blocks the signal that interrupts it (see [watchdog]).
+//! that destroys its own frame is as good as killed, and so is one that blocks the signal that interrupts it (see [watchdog]); one that writes to a call block has
+//! made the call that stands there, from the thread that it belongs to.
 //!
 //! What remains visible is that the guest can read and write the stub's region above [`layout::BASE`], where Linux would raise `SIGSEGV`.
 
@@ -49,12 +55,28 @@ use std::sync::Arc;
 
 use address_space::SystrapAddressSpace;
 use context::SystrapContext;
+use governor::Governor;
 use patch::SitePatcher;
 use pool::Pool;
 use seed::Seed;
 use watchdog::Watchdog;
 
 use crate::{AddressSpace, Capabilities, Context, Patcher, Platform, PlatformError};
+
+/// What the platform does to be fast; by default everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SystrapOptions {
+    /// Changes the code of guests where they make many calls, so that those need no trap of the host.
+    pub patch_calls: bool,
+    /// Lets guests that make call after call from patched sites keep two processors busy, as long as nobody else in the sandbox wants them.
+    pub spin: bool,
+}
+
+impl Default for SystrapOptions {
+    fn default() -> Self {
+        Self { patch_calls: true, spin: true }
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -66,19 +88,31 @@ pub struct SystrapPlatform {
 }
 
 impl SystrapPlatform {
-    /// Makes the platform and tries it out.
+    /// Makes the platform, as fast as it can be, and tries it out.
     ///
     /// # Errors
     /// [`PlatformError::Unavailable`] where the processor or the host's kernel lacks what it needs.
     pub fn new() -> Result<Arc<Self>, PlatformError> {
+        Self::with_options(SystrapOptions::default())
+    }
+
+    /// Makes the platform and tries it out.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(options: SystrapOptions) -> Result<Arc<Self>, PlatformError> {
         if !has_fsgsbase() {
             return Err(unavailable("the processor or the kernel lacks FSGSBASE; use platform ptrace"));
         }
         let seed =
             Seed::new().map_err(|error| unavailable(&format!("no stub process can be made: {error}")))?;
-        let patcher = std::arch::is_x86_feature_detected!("bmi2")
+        let patcher = (options.patch_calls && std::arch::is_x86_feature_detected!("bmi2"))
             .then(|| SitePatcher { entry: stub::addresses().call });
-        let platform = Arc::new(Self { pool: Arc::new(Pool::new(seed)), watchdog: Arc::default(), patcher });
+        let platform = Arc::new(Self {
+            pool: Arc::new(Pool::new(seed, Governor::new(options.spin))),
+            watchdog: Arc::default(),
+            patcher,
+        });
         platform.try_out().map_err(|error| {
             unavailable(&format!(
                 "a stub process cannot be set up ({error}); it takes Linux 6.9 or later and the right to use seccomp and pidfd_getfd; \

@@ -38,8 +38,8 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(seed: Seed) -> Self {
-        Self { spare: Mutex::default(), seed: Mutex::new(seed), governor: Arc::new(Governor::new()) }
+    pub fn new(seed: Seed, governor: Governor) -> Self {
+        Self { spare: Mutex::default(), seed: Mutex::new(seed), governor: Arc::new(governor) }
     }
 
     /// A stub: a kept one, or a new one.

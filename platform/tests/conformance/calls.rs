@@ -27,9 +27,8 @@ fn patched(environment: &Environment, space: &Space) -> Option<Registers> {
     assert_eq!(sites.len(), 2, "the program makes two calls");
     for site in sites {
         let trampoline = trampolines.address + code.len() as u64;
-        let patch = patcher
-            .plan(&bytes, page.address, page.address + site as u64 + 2, trampoline)
-            .expect("the site can be patched");
+        let patch = patcher.plan(&bytes, page.address, page.address + site as u64 + 2, trampoline);
+        let patch = patch.unwrap_or_else(|| panic!("the site at {site} can be patched"));
         for change in patch.changes {
             let at = (change.address - page.address) as usize;
             bytes[at..at + change.bytes.len()].copy_from_slice(&change.bytes);

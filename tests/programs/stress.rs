@@ -48,7 +48,7 @@ pub const SHORT: &[Case] = &[
     stressors!(
         "stress_files",
         "-t 1 OPS 20",
-        "lockf flock lockofd locka aio procfs chdir chmod dentry dir dup fcntl link rename utime"
+        "lockf flock lease lockofd locka aio procfs chdir chmod dentry dir dup fcntl link rename utime"
     ),
 ];
 
@@ -84,7 +84,7 @@ pub const LONG: &[Case] = &[
     stressors!(
         "long_stress_files",
         "-t 5",
-        "lockf flock lockofd locka aio procfs chdir chmod dentry dir dup fcntl link rename utime"
+        "lockf flock lease lockofd locka aio procfs chdir chmod dentry dir dup fcntl link rename utime"
     )
     .within(300),
 ];

@@ -11,6 +11,7 @@ use super::timer::Expire;
 use super::unix::UnixFile;
 use super::{CurrentTask, Kernel, Task, ThreadGroup, WaitKey, Wake};
 use crate::sync::{LockClass, Mutex};
+use crate::vfs::leases::LeaseHolder;
 use crate::vfs::notify::{DirectoryWatch, Inotify};
 use crate::vfs::{File, FileOps};
 
@@ -57,6 +58,18 @@ impl AsyncSignals {
             kernel: Arc::downgrade(kernel),
             state: Mutex::new(LockClass::WaitQueue, State::default()),
         })
+    }
+
+    /// Itself, as one who hears that a lease is wanted back.
+    pub fn lease_holder(&self) -> Weak<dyn LeaseHolder> {
+        self.this.clone()
+    }
+
+    /// Nobody owns the file, and nothing is asked for any more.
+    pub fn forget(&self) {
+        let mut state = self.state.lock();
+        state.owner = None;
+        state.signal = 0;
     }
 
     /// `F_SETOWN` and `F_SETOWN_EX`; 0 is nobody.
@@ -236,6 +249,12 @@ impl Wake for AsyncSignals {
         {
             self.tell(SigCode::POLL_HUP, fd);
         }
+    }
+}
+
+impl LeaseHolder for AsyncSignals {
+    fn give_way(&self, fd: i32) {
+        self.tell_of_message(fd);
     }
 }
 

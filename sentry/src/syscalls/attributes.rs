@@ -3,13 +3,14 @@
 use bartizan_abi::process::{Capability, Resource};
 use bartizan_abi::signal::Signal;
 use bartizan_abi::time::{UTIME_NOW, UTIME_OMIT, Utimbuf};
-use bartizan_abi::{AT_FDCWD, AtFlags, Errno, FileMode, FileType, Timespec, Timeval};
+use bartizan_abi::{AT_FDCWD, AtFlags, Errno, FileMode, FileType, OpenFlags, Timespec, Timeval};
 
 use super::UserPath;
 use super::directory::check_owner;
 use crate::SysResult;
 use crate::kernel::{CurrentTask, realtime};
 use crate::mm::UserPtr;
+use crate::vfs::leases::break_leases;
 use crate::vfs::permission::May;
 use crate::vfs::{AttributeChanges, FdNumber, FollowLast, Path, notify, writing};
 
@@ -157,6 +158,7 @@ pub fn truncate(task: &CurrentTask, path: UserPath, size: i64) -> SysResult<()> 
         _ => return Err(Errno::EINVAL.into()),
     }
     found.check(&task.credentials(), May::WRITE)?;
+    break_leases(found.inode(), OpenFlags::O_WRONLY, Some(task))?;
     writing(found.inode(), || change_size(task, &found, size))
 }
 

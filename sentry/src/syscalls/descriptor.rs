@@ -118,6 +118,9 @@ pub fn fcntl(task: &CurrentTask, fd: FdNumber, command: u32, argument: u64) -> S
         | FcntlCommand::F_SETSIG
         | FcntlCommand::F_GETSIG
         | FcntlCommand::F_NOTIFY => super::file_signal::fcntl(task, &file, fd, command, argument),
+        FcntlCommand::F_SETLEASE | FcntlCommand::F_GETLEASE => {
+            super::file_signal::lease(task, &file, fd, command, argument)
+        }
         _ => Err(Errno::EINVAL.into()),
     }
 }

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{DirectoryNotifyFlags, Errno, FcntlCommand, FileOwner, FileOwnerType, OpenFlags};
+use bartizan_abi::{
+    Capability, DirectoryNotifyFlags, Errno, FcntlCommand, FileOwner, FileOwnerType, FileType, LeaseType,
+    OpenFlags,
+};
 
 use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::{UserAddr, UserPtr};
+use crate::vfs::leases::leases_of;
+use crate::vfs::locks::LockKind;
 use crate::vfs::{FdNumber, File};
 
 /// Has the owner of `file` told when it is ready, or no longer. Whether such a file can tell.
@@ -20,6 +25,45 @@ pub(super) fn set_asynchronous(task: &CurrentTask, file: &Arc<File>, fd: FdNumbe
         file.set_flags(if on { flag } else { OpenFlags::empty() }, flag);
     }
     can
+}
+
+/// `F_SETLEASE` and `F_GETLEASE`.
+pub(super) fn lease(
+    task: &CurrentTask,
+    file: &Arc<File>,
+    fd: FdNumber,
+    command: FcntlCommand,
+    argument: u64,
+) -> SysResult<u64> {
+    let leases = leases_of(file);
+    if command == FcntlCommand::F_GETLEASE {
+        let kind = leases.get(file).map_or(LeaseType::F_UNLCK, |kind| match kind {
+            LockKind::Shared => LeaseType::F_RDLCK,
+            LockKind::Exclusive => LeaseType::F_WRLCK,
+        });
+        return Ok(kind.raw());
+    }
+    let attributes = file.inode().attributes()?;
+    let credentials = task.credentials();
+    if credentials.fsuid != attributes.uid && !credentials.has_capability(Capability::CAP_LEASE) {
+        return Err(Errno::EACCES.into());
+    }
+    if file.inode().kind() != FileType::Regular {
+        return Err(Errno::EINVAL.into());
+    }
+    let signals = file.signals(task.kernel()).ok_or(Errno::EINVAL)?;
+    let kind = match LeaseType::from_raw(argument & 0xffff_ffff).ok_or(Errno::EINVAL)? {
+        LeaseType::F_RDLCK => LockKind::Shared,
+        LeaseType::F_WRLCK => LockKind::Exclusive,
+        LeaseType::F_UNLCK => {
+            leases.remove(file)?;
+            signals.forget();
+            return Ok(0);
+        }
+    };
+    leases.set(file, signals.lease_holder(), fd.0, kind)?;
+    signals.own_if_free(task);
+    Ok(0)
 }
 
 /// The commands that concern signals.

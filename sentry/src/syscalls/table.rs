@@ -135,7 +135,7 @@ syscalls! {
     msgsnd => sysv_message::msgsnd, Full;
     msgrcv => sysv_message::msgrcv, Full;
     msgctl => sysv_message::msgctl, Full;
-    fcntl => descriptor::fcntl, Partial("no leases");
+    fcntl => descriptor::fcntl, Partial("no hints of lifetime");
     flock => lock::flock, Full;
     fsync => sync::fsync, Full;
     fdatasync => sync::fdatasync, Full;

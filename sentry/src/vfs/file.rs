@@ -189,6 +189,7 @@ impl Drop for File {
         if let Some(locks) = self.inode().existing_extra().and_then(|extra| extra.existing_locks()) {
             locks.release(self.identity());
         }
+        super::leases::on_close(self);
         self.share.give_up(self.inode());
         self.watchers.file_closed(self);
         self.ops.release();

@@ -94,6 +94,16 @@ impl Inode {
         self.opens.load(Ordering::Acquire) != 0
     }
 
+    /// How many open file descriptions it has.
+    pub(super) fn open_count(&self) -> usize {
+        self.opens.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody has it open for writing.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.write_count().has_writers()
+    }
+
     /// One open file description more.
     pub(super) fn count_open(&self) {
         self.opens.fetch_add(1, Ordering::Relaxed);

@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use super::leases::Leases;
 use super::locks::FileLocks;
 use super::notify::Watches;
 use crate::kernel::pipe::Pipe;
 use crate::kernel::unix::UnixSocket;
 
-/// Ends of a FIFO, advisory locks, a bound socket, watches.
+/// Ends of a FIFO, advisory locks, a bound socket, watches, leases.
 #[derive(Debug, Default)]
 pub struct InodeExtra {
     pipe: OnceLock<Arc<Pipe>>,
     socket: OnceLock<Weak<UnixSocket>>,
     locks: OnceLock<FileLocks>,
     watches: OnceLock<Watches>,
+    leases: OnceLock<Leases>,
 }
 
 impl InodeExtra {
@@ -30,6 +32,16 @@ impl InodeExtra {
     /// The advisory locks on it, if there ever were any.
     pub fn existing_locks(&self) -> Option<&FileLocks> {
         self.locks.get()
+    }
+
+    /// The leases on it.
+    pub fn leases(&self) -> &Leases {
+        self.leases.get_or_init(Leases::default)
+    }
+
+    /// The leases on it, if there ever were any.
+    pub fn existing_leases(&self) -> Option<&Leases> {
+        self.leases.get()
     }
 
     /// Who watches it.

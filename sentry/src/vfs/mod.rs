@@ -19,6 +19,7 @@ mod fs_context;
 mod inode;
 mod inode_extra;
 mod io;
+pub mod leases;
 pub mod lock_waits;
 pub mod locks;
 mod mount;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bartizan_abi::{Errno, FileMode, FileType, InotifyMask, OpenFlags};
 
 use super::create::create_regular;
+use super::leases::break_leases;
 use super::permission::{May, owns};
 use super::walk::{FollowLast, Walker};
 use super::write_count::writing;
@@ -163,6 +164,7 @@ fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<A
 /// Opens `path`, to which access has been checked.
 fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<Arc<File>> {
     let inode = path.inode();
+    break_leases(inode, flags, walker.task)?;
     let flags = flags & KEPT;
     let request = OpenRequest { flags, credentials: walker.credentials, task: walker.task, path };
     let ops = match inode.kind() {
@@ -225,6 +227,7 @@ pub(super) fn open_path(
     credentials: &Credentials,
     task: Option<&CurrentTask>,
 ) -> Result<Arc<File>, Errno> {
+    break_leases(path.inode(), flags, task).map_err(uninterrupted)?;
     let request = OpenRequest { flags, credentials, task, path };
     let ops = path.inode().ops().open(path.inode(), &request)?;
     let file = File::new(ops, path.clone(), flags);

@@ -25,6 +25,11 @@ impl WriteCount {
         self.step(|count| (count <= 0).then(|| count.checked_sub(1)).flatten())
     }
 
+    /// Whether somebody writes.
+    pub(super) fn has_writers(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+
     /// Gives up what was got by [`add_writer`](Self::add_writer).
     pub(super) fn remove_writer(&self) {
         self.0.fetch_sub(1, Ordering::AcqRel);

@@ -388,7 +388,21 @@ static void files_are_closed_first(void)
     say("open still: %d", open_still);
 }
 
+/* CLONE_PIDFD takes one number. */
+static void one_pidfd(void)
+{
+    int free_number = (int)MUST(dup(0));
+    close(free_number);
+    int pidfd = -1;
+    pid_t child = (pid_t)MUST(syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0));
+    if (child == 0)
+        _exit(3);
+    say("the next number: %d", pidfd == free_number);
+    say("and no other: %d", dup(0) == free_number + 1);
+    say("child: %s", reap(child));
+}
+
 CHECK_MAIN(CASE(exit_codes), CASE(identity), CASE(wait_errors), CASE(waitid_details), CASE(stop_and_continue),
            CASE(orphans), CASE(no_zombies), CASE(many_children), CASE(deep_chain), CASE(vfork_shares),
            CASE(clone_flags), CASE(clone_three), CASE(group_exit), CASE(after_exec), CASE(exec_from_a_thread),
-           CASE(files_are_closed_first))
+           CASE(files_are_closed_first), CASE(one_pidfd))

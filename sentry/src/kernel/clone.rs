@@ -82,14 +82,6 @@ impl CurrentTask {
             // As Linux, which has made the child by now and ignores a bad address.
             let _ignored = self.write_value(request.parent_tid, &tid);
         }
-        if request.flags.contains(CloneFlags::CLONE_PIDFD) {
-            let installed = crate::syscalls::install_pidfd(self, child.group(), request.pidfd);
-            if let Err(error) = installed {
-                child.give_up();
-                self.kernel().forget(&child);
-                return Err(error);
-            }
-        }
         let vfork = request.flags.contains(CloneFlags::CLONE_VFORK);
         let event = self.share_tracer(&child, &request);
         if vfork {

@@ -204,7 +204,13 @@ pub fn clock_nanosleep(
     remaining: UserPtr<Timespec>,
 ) -> SysResult<()> {
     let clock = Clock::from_raw(clock)?;
-    if matches!(clock, Clock::Process(..)) {
+    let by_others = match clock {
+        Clock::Process(..) => true,
+        // Nobody can sleep until he himself has used something.
+        Clock::Thread(tid, _) => tid != 0 && tid != task.tid(),
+        Clock::Machine(_) => false,
+    };
+    if by_others {
         return sleep_by_cpu_time(task, clock, flags, time, remaining);
     }
     let clock = clock.waitable()?;
@@ -239,7 +245,7 @@ pub(super) fn continue_sleep(
     }
 }
 
-/// Sleeps until a process has used some processor time: looks again when it can have at the earliest.
+/// Sleeps until a process or another task has used some processor time: looks again when it can have at the earliest.
 fn sleep_by_cpu_time(
     task: &CurrentTask,
     clock: Clock,

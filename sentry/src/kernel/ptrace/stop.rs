@@ -39,10 +39,19 @@ struct NewStop {
 impl NewStop {
     /// A stop that the task tells of itself (`ptrace_notify`).
     fn event(task: &CurrentTask, kind: StopKind, code: u16, message: u64) -> Self {
-        let mut info =
-            SigInfo::kill(Signal::SIGTRAP, SigCode(code.into()), task.tid(), task.credentials().uid);
-        info.si_signo = i32::from(code & 0x7f);
-        Self { kind, code, info: Some(info), message: Some(message), why: SigCode::CLD_TRAPPED }
+        let info = SigInfo::kill(Signal::SIGTRAP, SigCode(0), task.tid(), task.credentials().uid);
+        let mut new =
+            Self { kind, code, info: Some(info), message: Some(message), why: SigCode::CLD_TRAPPED };
+        new.set_code(code);
+        new
+    }
+
+    fn set_code(&mut self, code: u16) {
+        self.code = code;
+        if let Some(info) = &mut self.info {
+            info.si_signo = i32::from(code & 0x7f);
+            info.si_code = code.into();
+        }
     }
 }
 
@@ -56,26 +65,27 @@ struct Resumed {
 
 impl CurrentTask {
     /// Stands still until the tracer lets the task go. `None` if there is no tracer, or if the task has to end.
-    fn stop_for_tracer(&self, new: NewStop) -> Option<Resumed> {
+    fn stop_for_tracer(&self, mut new: NewStop) -> Option<Resumed> {
         let fpu = self.save_fpu().map_err(|error| self.refuse(&error)).ok()?;
-        let stop = Stop {
-            kind: new.kind,
-            code: new.code,
-            told: false,
-            listening: false,
-            resumed: None,
-            info: new.info,
-            registers: self.registers(),
-            fpu,
-            registers_changed: false,
-            fpu_changed: false,
-        };
+        let registers = self.registers();
         {
             let tree = self.kernel().tree();
             let tracer = tree.tracer_of(self.tid())?;
-            if !self.prepare_stop(new.code) {
+            if !self.prepare_stop(&mut new) {
                 return None;
             }
+            let stop = Stop {
+                kind: new.kind,
+                code: new.code,
+                told: false,
+                listening: false,
+                resumed: None,
+                info: new.info,
+                registers,
+                fpu,
+                registers_changed: false,
+                fpu_changed: false,
+            };
             {
                 let mut state = self.ptrace().state();
                 state.message = new.message.unwrap_or(state.message);
@@ -91,10 +101,11 @@ impl CurrentTask {
         resumed
     }
 
-    /// A stop does what traps were asked for. Returns whether the task may stop: not if it has to end, but for telling just that.
-    fn prepare_stop(&self, code: u16) -> bool {
+    /// A stop does what traps were asked for, and says how the process stands at this moment. Returns whether the task may stop: not if it has to end,
+    /// but for telling just that.
+    fn prepare_stop(&self, new: &mut NewStop) -> bool {
         let mut signals = self.group().signals();
-        if is_exit(code) {
+        if is_exit(new.code) {
             let killed = SigSet::EMPTY.with(Signal::SIGKILL);
             signals.pending.discard(killed);
             if let Some(own) = signals.tasks.get_mut(&self.tid()) {
@@ -103,9 +114,22 @@ impl CurrentTask {
         } else if signals.has_to_end(self.tid()) {
             return false;
         }
+        let stopped_by = signals.stop;
+        if new.kind == StopKind::Group {
+            match stopped_by {
+                Some(signal) if !self.ptrace().is_seized() => {
+                    (new.code, new.info) = (libc_number(signal), None);
+                }
+                None if !self.ptrace().is_seized() => return false,
+                stopped_by => new.set_code(
+                    libc_number(stopped_by.unwrap_or(Signal::SIGTRAP)) | u16::from(PTRACE_EVENT_STOP) << 8,
+                ),
+            }
+        }
         if let Some(own) = signals.tasks.get_mut(&self.tid()) {
             own.trap = false;
-            own.trap_notify &= u16::from(PTRACE_EVENT_STOP) != code >> 8;
+            own.trap_notify &= u16::from(PTRACE_EVENT_STOP) != new.code >> 8;
+            own.passed_stop |= new.kind == StopKind::Group && stopped_by.is_some();
         }
         true
     }
@@ -197,27 +221,12 @@ impl CurrentTask {
         if !self.ptrace().is_traced() {
             return false;
         }
-        let signal = {
-            let mut signals = self.group().signals();
-            let stopped_by = signals.stop;
-            if let Some(own) = signals.tasks.get_mut(&self.tid()) {
-                own.passed_stop = stopped_by.is_some();
-            }
-            stopped_by
-        };
-        if self.ptrace().is_seized() {
-            let code = libc_number(signal.unwrap_or(Signal::SIGTRAP)) | u16::from(PTRACE_EVENT_STOP) << 8;
-            let _ignored = self.stop_for_tracer(NewStop {
-                why: SigCode::CLD_STOPPED,
-                ..NewStop::event(self, StopKind::Event, code, 0)
-            });
-        } else if let Some(signal) = signal {
-            let _ignored = self.stop_for_tracer(NewStop {
-                kind: StopKind::Group,
-                code: libc_number(signal),
-                info: None,
-                message: Some(0),
-                why: SigCode::CLD_STOPPED,
+        // The code is known when it stops.
+        let new = NewStop { why: SigCode::CLD_STOPPED, ..NewStop::event(self, StopKind::Group, 0, 0) };
+        if self.stop_for_tracer(new).is_none() {
+            self.with_signals(|own| {
+                own.trap = false;
+                own.trap_notify = false;
             });
         }
         true

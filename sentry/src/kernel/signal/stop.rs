@@ -55,10 +55,7 @@ impl CurrentTask {
             self.kernel().tell_parent(self.group().pid(), status);
         }
         if self.stop_for_group() {
-            self.with_signals(|own| {
-                own.stopped = false;
-                own.trap = false;
-            });
+            self.with_signals(|own| own.stopped = false);
             return;
         }
         self.set_sleeping(crate::kernel::TaskState::Stopped);

@@ -12,6 +12,7 @@ const USAGE: &str = "\
 cargo xtask test [ARGUMENT…]   make ready what the tests need, then run all tests (arguments go to the test runner)
 cargo xtask soak [SECONDS]     run all tests, with those that take long, again and again, an hour by default
 cargo xtask bench              tables of what operations and programs cost on the host and in a sandbox
+cargo xtask compare [OPTION…]  the same beside other sandboxes, as a table and as docs/performance.md (--help says more)
 cargo xtask docs [--check]     write docs/compat.md, or check that it is up to date
 cargo xtask packages           install the Debian packages that the tests need";
 
@@ -32,6 +33,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "test" => test::test(rest),
         "soak" => test::soak(rest),
         "bench" => test::bench(rest),
+        "compare" => test::compare(rest),
         "docs" => test::docs(rest),
         "packages" => packages::make_ready().map(|_missing| ()),
         "help" | "--help" | "-h" => {

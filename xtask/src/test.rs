@@ -71,6 +71,13 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Compares Bartizan with its peers; see `benches/compare`.
+pub fn compare(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cargo(&["build", "--release", "--examples"])?;
+    cargo(&[&["bench", "--bench", "compare", "--"], arguments.as_slice()].concat())
+}
+
 /// Writes `docs/compat.md` from the table of system calls, or checks that it says what the table says.
 pub fn docs(arguments: &[String]) -> Result<()> {
     let mut command =

@@ -15,6 +15,7 @@ mod outcome;
 mod places;
 mod requirement;
 mod scene;
+mod workloads;
 
 pub use compare::{Check, compare};
 pub use guest::{build_guest, build_guests, build_host_tool, guest_names, guest_path};
@@ -23,6 +24,7 @@ pub use outcome::{Outcome, run};
 pub use places::{launcher, profile_directory, source_directory, target_directory};
 pub use requirement::{Requirement, missing, requirements};
 pub use scene::{SEARCH_PATH, Scene};
+pub use workloads::{PROGRAMS, Program};
 
 /// The platforms that the tests run on: the names in `BARTIZAN_PLATFORMS`, separated by commas or blanks; where it is not set,
 /// all of ours that work here. `host` is none, and proves the tests themselves.

@@ -7,6 +7,7 @@
 mod bash;
 mod busybox;
 mod case;
+mod debuggers;
 mod languages;
 mod python_suite;
 mod stress;
@@ -20,8 +21,15 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups =
-        [busybox::CASES, bash::CASES, tools::CASES, languages::CASES, stress::SHORT, python_suite::SHORT];
+    let groups = [
+        busybox::CASES,
+        bash::CASES,
+        tools::CASES,
+        debuggers::CASES,
+        languages::CASES,
+        stress::SHORT,
+        python_suite::SHORT,
+    ];
     let long_run = std::env::var_os("BARTIZAN_SOAK").is_some();
     let mut trials = Vec::new();
     for platform in platforms() {

@@ -41,7 +41,7 @@ impl CurrentTask {
         };
         let program = prepare(request, &mut |path: &FsStr| self.open_executable(path))?;
         let old = self.credentials();
-        let credentials = credentials_after(&old, &program)?;
+        let credentials = credentials_after(&old, &program, self.tracer_allows_gains())?;
         let old_tid = self.tid();
         self.end_other_tasks()?;
         // From here on there is no way back.
@@ -161,10 +161,14 @@ impl CurrentTask {
     }
 }
 
-/// Who the task is in the new program: set-id bits, and capabilities as `capabilities(7)` computes them.
-fn credentials_after(old: &Credentials, program: &Program<File>) -> Result<Credentials, Errno> {
+/// Who the task is in the new program: set-id bits, unless its tracer is in the way, and capabilities as `capabilities(7)` computes them.
+fn credentials_after(
+    old: &Credentials,
+    program: &Program<File>,
+    tracer_allows: bool,
+) -> Result<Credentials, Errno> {
     let file = program.executable();
     let attributes = file.inode().attributes()?;
-    let set_ids = !old.no_new_privs && !file.path().mount.forbids_set_id();
+    let set_ids = tracer_allows && !old.no_new_privs && !file.path().mount.forbids_set_id();
     Ok(old.after_exec(set_ids.then_some(&attributes)))
 }

@@ -8,6 +8,7 @@ use bartizan_abi::process::{KcmpEpollSlot, KcmpType};
 
 use crate::SysResult;
 use crate::kernel::epoll::Epoll;
+use crate::kernel::ptrace::AccessMode;
 use crate::kernel::{CurrentTask, Task};
 use crate::mm::{UserAddr, UserPtr};
 use crate::vfs::{FdNumber, File};
@@ -23,7 +24,7 @@ pub fn kcmp(
 ) -> SysResult<u32> {
     let [first, second] = [first, second].map(|pid| task.kernel().tree().task(pid).cloned());
     let (first, second) = first.zip(second).ok_or(Errno::ESRCH)?;
-    if [&first, &second].iter().any(|other| !super::pidfd::may_look_into(task, other)) {
+    if [&first, &second].iter().any(|other| !task.may_trace(other, AccessMode::Real)) {
         return Err(Errno::EPERM.into());
     }
     let compare = |address: fn(&Task) -> Option<usize>| order(address(&first), address(&second));

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{
-    Capability, Errno, OpenFlags, PidfdFlags, SigCode, SigInfo, SigSet, Signal, SignalfdFlags,
-};
+use bartizan_abi::{Errno, OpenFlags, PidfdFlags, SigCode, SigInfo, SigSet, Signal, SignalfdFlags};
 
 use super::anonymous::{self, AnonymousKind};
 use crate::SysResult;
+use crate::kernel::ptrace::AccessMode;
 use crate::kernel::signal::{Sender, Target, may_signal};
-use crate::kernel::{CurrentTask, Pidfd, Signalfd, Task, ThreadGroup};
+use crate::kernel::{CurrentTask, Pidfd, Signalfd, ThreadGroup};
 use crate::mm::UserPtr;
 use crate::vfs::{FdNumber, File};
 
@@ -106,22 +105,11 @@ pub fn pidfd_getfd(task: &CurrentTask, fd: FdNumber, target: FdNumber, flags: u3
     }
     let file = task.fd_table().get(fd)?;
     let other = pidfd_of(&file)?.task()?.ok_or(Errno::ESRCH)?;
-    if !may_look_into(task, &other) {
+    if !task.may_trace(&other, AccessMode::Real) {
         return Err(Errno::EPERM.into());
     }
     let wanted = other.files().ok_or(Errno::ESRCH)?.get_any(target)?;
     anonymous::install(task, wanted, OpenFlags::O_CLOEXEC)
-}
-
-/// Whether the caller may do what a debugger may (`ptrace(2)`, "Ptrace access mode checking").
-pub(super) fn may_look_into(task: &CurrentTask, other: &Task) -> bool {
-    if other.pid() == task.pid() {
-        return true;
-    }
-    let (own, theirs) = (task.credentials(), other.credentials());
-    let same =
-        own.matches(&theirs) && own.permitted.contains(theirs.permitted) && other.group().dumpable() == 1;
-    same || own.has_capability(Capability::CAP_SYS_PTRACE)
 }
 
 /// `signalfd(2)`, the call without flags.

@@ -134,8 +134,8 @@ pub fn prctl(
             super::seccomp::set_mode(task, second, UserAddr(third))?;
             Ok(0)
         }
-        // Nobody traces anybody, so that nobody has to be allowed to.
-        PrctlOption::PR_SET_PTRACER => Ok(0),
+        // As a kernel without Yama, which alone would have anybody ask.
+        PrctlOption::PR_SET_PTRACER => Err(Errno::EINVAL.into()),
         PrctlOption::PR_SET_VMA if second == PR_SET_VMA_ANON_NAME => {
             name_memory(task, UserAddr(third), fourth, UserAddr(fifth))
         }

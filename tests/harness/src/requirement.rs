@@ -35,6 +35,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { program: "git", package: "git" },
     Requirement { program: "make", package: "make" },
     Requirement { program: "gcc", package: "gcc" },
+    Requirement { program: "strace", package: "strace" },
+    Requirement { program: "gdb", package: "gdb" },
     Requirement { program: "unshare", package: "util-linux" },
     Requirement { program: "stress-ng", package: "stress-ng" },
     Requirement { program: "/usr/lib/python3.11/test/test_posix.py", package: "libpython3.11-testsuite" },

@@ -15,6 +15,17 @@ pub enum AccessMode {
 }
 
 impl CurrentTask {
+    /// Whether the task may gain privileges by executing a program: not with a tracer that could not have traced it then
+    /// (`LSM_UNSAFE_PTRACE`).
+    pub(in crate::kernel) fn tracer_allows_gains(&self) -> bool {
+        if !self.ptrace().is_traced() {
+            return true;
+        }
+        let tree = self.kernel().tree();
+        let tracer = tree.tracer_of(self.tid()).and_then(|tracer| tree.task(tracer));
+        tracer.is_none_or(|tracer| tracer.credentials().has_capability(Capability::CAP_SYS_PTRACE))
+    }
+
     /// Whether the caller may do with `other` what a debugger may (`PTRACE_MODE_ATTACH`).
     pub fn may_trace(&self, other: &Task, mode: AccessMode) -> bool {
         if other.pid() == self.pid() {

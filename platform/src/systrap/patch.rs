@@ -183,25 +183,25 @@ impl Text<'_> {
     /// The changes that turn `replaced` into a jump to `target`.
     fn jump_to(&self, replaced: &Instruction, target: u64) -> Option<Vec<CodeChange>> {
         if replaced.len() >= NEAR_JUMP {
-            return Some(vec![near_jump(replaced.ip(), target)?]);
+            return Some(vec![near_jump(replaced, target)?]);
         }
         let padding = self.padding_near(replaced.next_ip())?;
-        let short = distance(replaced.ip() + SHORT_JUMP as u64, padding)?;
+        let short = distance(replaced.ip() + SHORT_JUMP as u64, padding.ip())?;
         let short = i8::try_from(short).ok()?;
-        let bytes = vec![0xeb, short.to_le_bytes()[0]];
+        let bytes = fill(vec![0xeb, short.to_le_bytes()[0]], replaced);
         // The far jump first: whoever finds the short one finds it too.
-        Some(vec![near_jump(padding, target)?, CodeChange { address: replaced.ip(), bytes }])
+        Some(vec![near_jump(&padding, target)?, CodeChange { address: replaced.ip(), bytes }])
     }
 
     /// Room for a near jump in padding that follows the end of a function, where a short jump behind `from` reaches it.
-    fn padding_near(&self, from: u64) -> Option<u64> {
+    fn padding_near(&self, from: u64) -> Option<Instruction> {
         let mut after_end = false;
         for instruction in &mut self.decode(from)? {
             if instruction.is_invalid() || instruction.ip() > from + i8::MAX as u64 {
                 return None;
             }
             if after_end && is_padding(&instruction) && instruction.len() >= NEAR_JUMP {
-                return Some(instruction.ip());
+                return Some(instruction);
             }
             after_end = matches!(
                 instruction.code(),
@@ -212,10 +212,46 @@ impl Text<'_> {
     }
 }
 
-/// A jump at `from` to `target`.
-fn near_jump(from: u64, target: u64) -> Option<CodeChange> {
-    let distance = distance(from + NEAR_JUMP as u64, target)?;
+/// A jump to `target` in place of an instruction.
+fn near_jump(replaced: &Instruction, target: u64) -> Option<CodeChange> {
+    let distance = distance(replaced.ip() + NEAR_JUMP as u64, target)?;
     let mut bytes = vec![0xe9];
     bytes.extend_from_slice(&distance.to_le_bytes());
-    Some(CodeChange { address: from, bytes })
+    Some(CodeChange { address: replaced.ip(), bytes: fill(bytes, replaced) })
+}
+
+/// `bytes` up to the length of the instruction that they replace. What would be left of it might be taken for the start of an instruction
+/// when the code around it is decoded later.
+fn fill(mut bytes: Vec<u8>, replaced: &Instruction) -> Vec<u8> {
+    const NO_OPERATION: u8 = 0x90;
+    bytes.resize(bytes.len().max(replaced.len()), NO_OPERATION);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_that_was_used_misleads_nobody_who_decodes_it() {
+        const START: u64 = 0x40_0000;
+        let mut code = vec![0x90; 80];
+        code.extend([0x89, 0xd0, 0x0f, 0x05, 0xc3]); // mov eax, edx; syscall; ret
+        let first = START + code.len() as u64 - 1;
+        // Six bytes of padding, of which a jump needs five.
+        code.extend([0x66, 0x0f, 0x1f, 0x44, 0, 0]);
+        let move_at = START + code.len() as u64;
+        code.extend([0xb8, 0xcb, 0, 0, 0, 0x0f, 0x05, 0xc3]); // mov eax, 203; syscall; ret
+        let second = START + code.len() as u64 - 1;
+        let patcher = SitePatcher { entry: 0x7000_0000 };
+        let patch = patcher.plan(&code, START, first, START + 0x10000).expect("it can be patched");
+        assert_eq!(patch.changes.len(), 2, "a short jump to a near one");
+        for change in &patch.changes {
+            let at = usize::try_from(change.address - START).expect("in the code");
+            code[at..at + change.bytes.len()].copy_from_slice(&change.bytes);
+        }
+        let patch = patcher.plan(&code, START, second, START + 0x20000).expect("it can be patched");
+        let [change] = &patch.changes[..] else { panic!("one jump: {:?}", patch.changes) };
+        assert_eq!((change.address, change.bytes.len()), (move_at, NEAR_JUMP));
+    }
 }

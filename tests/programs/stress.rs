@@ -16,7 +16,7 @@ macro_rules! stressors {
                 $list,
                 "; do limits='",
                 $limits,
-                "'; [ $s = sock ] && limits=\"$limits --sock-domain unix\"; ",
+                "'; ",
                 "stress-ng --verify --metrics --yaml figures --temp-path /tmp --$s 1 ${limits//OPS/--$s-ops} > log 2>&1; ",
                 "code=$?; echo $s $code $(grep -c 'bogo-ops: [1-9]' figures); [ $code = 0 ] || cat log >&2; done"
             ),
@@ -41,7 +41,7 @@ pub const SHORT: &[Case] = &[
     stressors!(
         "stress_communication",
         "-t 1 OPS 20",
-        "shm shm-sysv msg mq epoll poll pipe fifo splice tee vm-splice sock sockpair sockfd"
+        "shm shm-sysv msg mq epoll poll pipe fifo splice tee vm-splice sockpair sockfd"
     ),
     stressors!("stress_memory", "-t 1 OPS 20", "madvise mprotect brk mlock msync mincore"),
     stressors!("stress_state", "-t 1 OPS 20", "get set prctl rlimit seccomp env personality cap"),
@@ -71,7 +71,7 @@ pub const LONG: &[Case] = &[
     stressors!(
         "long_stress_communication",
         "-t 5",
-        "shm shm-sysv msg mq epoll poll pipe fifo splice tee vm-splice sock sockpair sockfd"
+        "shm shm-sysv msg mq epoll poll pipe fifo splice tee vm-splice sockpair sockfd"
     )
     .within(300),
     stressors!(

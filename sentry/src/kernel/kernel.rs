@@ -165,6 +165,8 @@ impl Kernel {
         let tree = self.tree();
         for (_, process) in tree.processes() {
             process.group.begin_exit(WaitStatus::Signaled { signal: Signal::SIGKILL, core_dumped: false });
+            // One that was ending already may still be telling its tracer.
+            process.group.signals().wake_all();
         }
     }
 

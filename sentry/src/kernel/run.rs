@@ -17,9 +17,6 @@ use super::{CurrentTask, TaskEnd};
 use crate::mm::{FaultOutcome, UserAddr};
 use crate::{Restart, SysError, SysResult, syscalls};
 
-/// Makes a call.
-type Dispatch = fn(&CurrentTask, u64, &[u64; 6]) -> SysResult<u64>;
-
 impl CurrentTask {
     /// Runs the task to its end.
     pub(super) fn run(&self) -> TaskEnd {
@@ -144,7 +141,12 @@ impl CurrentTask {
 
     /// Dispatches the call. A panic of a handler ends this sandbox, with a report, and nothing else.
     #[inline]
-    fn call(&self, number: u64, arguments: &[u64; 6], dispatch: Dispatch) -> SysResult<u64> {
+    fn call(
+        &self,
+        number: u64,
+        arguments: &[u64; 6],
+        dispatch: impl FnOnce(&Self, u64, &[u64; 6]) -> SysResult<u64>,
+    ) -> SysResult<u64> {
         let dispatched = catch_unwind(AssertUnwindSafe(|| match self.kernel().tracer() {
             None => dispatch(self, number, arguments),
             Some(tracer) => tracer.trace(self, number, arguments, || dispatch(self, number, arguments)),

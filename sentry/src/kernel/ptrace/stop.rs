@@ -104,6 +104,9 @@ impl CurrentTask {
     /// A stop does what traps were asked for, and says how the process stands at this moment. Returns whether the task may stop: not if it has to end,
     /// but for telling just that.
     fn prepare_stop(&self, new: &mut NewStop) -> bool {
+        if self.kernel().is_dead() {
+            return false;
+        }
         let mut signals = self.group().signals();
         if is_exit(new.code) {
             let killed = SigSet::EMPTY.with(Signal::SIGKILL);
@@ -168,7 +171,7 @@ impl CurrentTask {
             true => own.pending.set().union(signals.pending.set()).has(Signal::SIGKILL),
             false => signals.has_to_end(self.tid()),
         };
-        killed || listening && own.trap_notify
+        killed || self.kernel().is_dead() || listening && own.trap_notify
     }
 
     /// Sends the tracer `SIGCHLD` and wakes it.

@@ -87,6 +87,11 @@ impl crate::kernel::Kernel {
     /// Notes that process `pid` has stopped or continued, and tells its parent.
     fn tell_parent(&self, pid: i32, status: WaitStatus) {
         let mut tree = self.tree();
+        // A parent that traces its child hears of the stop as its tracer.
+        let tracer = tree.tracer_of(pid).is_some() && !tree.is_traced_by_stranger(pid);
+        if tracer && matches!(status, WaitStatus::Stopped { .. }) {
+            return;
+        }
         let Some(process) = tree.process_mut(pid) else { return };
         process.report = Some(status);
         let uid = process.tasks.first().map_or(0, |task| task.credentials().uid);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bartizan_fsimpl::host::ImportedDescriptors;
 use bartizan_fsimpl::{dev, devpts, proc, sys, tmpfs};
 use bartizan_platform::systrap::SystrapOptions;
-use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions};
+use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions, Profiler};
 use bartizan_sentry::syscalls::trace::Tracer;
 use bartizan_sentry::vfs::{
     DeviceRegistry, FilesystemRoot, FollowLast, FsContext, MountFlags, MountNamespace,
@@ -26,6 +26,7 @@ pub struct SandboxBuilder {
     hostname: Option<Vec<u8>>,
     memory_limit: Option<u64>,
     strace: Option<Sink>,
+    profiler: Option<Profiler>,
 }
 
 /// Where system calls are traced to.
@@ -98,6 +99,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Has `profiler` told what all programs spend their time on: system calls, page faults and their own code. It knows all when the sandbox is dropped.
+    #[must_use]
+    pub fn profile(mut self, profiler: &Profiler) -> Self {
+        self.profiler = Some(profiler.clone());
+        self
+    }
+
     /// Makes the sandbox. No program runs in it yet.
     ///
     /// # Errors
@@ -110,6 +118,7 @@ impl SandboxBuilder {
             memory_limit,
             hostname: self.hostname.unwrap_or_else(|| b"bartizan".to_vec()),
             tracer: self.strace.map(|Sink(sink)| Tracer::new(sink)),
+            profiler: self.profiler,
         })
         .map_err(|source| Error::Setup { what: "memory", source })?;
         let fs = file_tree(&kernel, self.root.unwrap_or_else(Mount::tmpfs), self.mounts)?;

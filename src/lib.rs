@@ -44,4 +44,5 @@ pub mod vfs {
 }
 
 pub use bartizan_abi as abi;
+pub use bartizan_sentry::kernel::Profiler;
 pub use bartizan_sentry::syscalls::compatibility_page;

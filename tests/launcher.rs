@@ -201,6 +201,34 @@ fn calls_are_traced() -> Result<()> {
 }
 
 #[test]
+fn profiles_tell_what_was_done() -> Result<()> {
+    let directory = scratch("profile")?;
+    let file = directory.join("profile.json");
+    let script = "i=0; while [ $i -lt 7 ]; do /bin/true; i=$((i + 1)); done";
+    let outcome = launch(&["--profile", text(&file)?, "--", "/bin/sh", "-c", script])?;
+    assert_eq!(outcome.code, 0);
+    let table = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    let count = |name: &str| -> Option<u64> {
+        table.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    };
+    // One in each child; the shell itself is there from the start, and exits as they do.
+    assert_eq!(count("execve "), Some(7), "{table}");
+    assert_eq!(count("exit_group "), Some(8), "{table}");
+    assert!(count("(page fault) ").is_some() && count("(guest code) ").is_some(), "{table}");
+    let trace = fs::read_to_string(&file)?;
+    let calls = trace.lines().filter(|line| line.contains(r#""name":"execve","cat":"syscall""#)).count();
+    assert_eq!(calls, 7);
+    let events = trace.lines().filter(|line| line.starts_with('{') && !line.contains("traceEvents"));
+    for event in events {
+        let event = event.strip_suffix(',').unwrap_or(event);
+        assert!(event.ends_with('}') && event.matches('{').count() == event.matches('}').count(), "{event}");
+    }
+    assert!(trace.trim_end().ends_with("]}"));
+    refused(&["--profile", "/no/such/directory/file", "/bin/true"], 125, "--profile")?;
+    Ok(())
+}
+
+#[test]
 fn wrong_options_are_refused() -> Result<()> {
     refused(&["--no-such-option", "/bin/true"], 125, "--no-such-option")?;
     refused(&["--bind", "nonsense", "/bin/true"], 125, "nonsense")?;

@@ -72,6 +72,9 @@ pub struct DoOptions {
     /// Show every system call on standard error, or in FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub strace: Option<Option<PathBuf>>,
+    /// Show at the end on standard error what time was spent on, and write it with all times to FILE, for Chrome's trace viewer or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
     /// Give the program a terminal of its own, shown on this one
     #[arg(short = 't', long = "tty")]
     pub terminal: bool,

@@ -1,10 +1,11 @@
 //! `launcher do`.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
-use bartizan::{Command, Error, Mount, Result, Sandbox, Stdio};
+use bartizan::{Command, Error, Mount, Profiler, Result, Sandbox, Stdio};
 
 use crate::LAUNCHER_FAILED;
 use crate::arguments::{DoOptions, variable};
@@ -37,7 +38,8 @@ pub fn run(options: &DoOptions) -> i32 {
 }
 
 fn try_run(options: &DoOptions) -> Result<i32> {
-    let sandbox = build(options)?;
+    let profile = options.profile.as_ref().map(Profile::new).transpose()?;
+    let sandbox = build(options, profile.as_ref())?;
     if options.verbose {
         eprintln!("launcher: platform {}, root {}", sandbox.platform(), options.rootfs.display());
     }
@@ -59,11 +61,40 @@ fn try_run(options: &DoOptions) -> Result<i32> {
             eprintln!("launcher: {name} is not implemented and was called {count} times");
         }
     }
+    if let Some(profile) = profile {
+        // Only then have all programs ended.
+        drop((process, sandbox));
+        profile.write()?;
+    }
     Ok(status.shell_code())
 }
 
+/// What `--profile` asks for.
+struct Profile {
+    profiler: Profiler,
+    file: File,
+}
+
+impl Profile {
+    fn new(path: impl AsRef<Path>) -> Result<Self> {
+        let file = File::create(path).map_err(profile_error)?;
+        Ok(Self { profiler: Profiler::new(), file })
+    }
+
+    fn write(self) -> Result<()> {
+        let mut sink = BufWriter::new(self.file);
+        self.profiler.write_trace(&mut sink).and_then(|()| sink.flush()).map_err(profile_error)?;
+        eprint!("{}", self.profiler.table());
+        Ok(())
+    }
+}
+
+fn profile_error(source: io::Error) -> Error {
+    Error::Stream { stream: "profile (option --profile)", source }
+}
+
 /// The sandbox that the options describe.
-fn build(options: &DoOptions) -> Result<Sandbox> {
+fn build(options: &DoOptions, profile: Option<&Profile>) -> Result<Sandbox> {
     let mut builder = Sandbox::builder()
         .platform(options.platform)
         .patch_calls(!options.no_patching)
@@ -73,6 +104,9 @@ fn build(options: &DoOptions) -> Result<Sandbox> {
         .mount("/tmp", Mount::tmpfs().with_options("mode=1777"))
         .mount("/run", Mount::tmpfs().with_options("mode=755"))
         .mount("/dev/shm", Mount::tmpfs().with_options("mode=1777"));
+    if let Some(profile) = profile {
+        builder = builder.profile(&profile.profiler);
+    }
     if let Some(limit) = options.memory {
         builder = builder.memory_limit(limit);
     }

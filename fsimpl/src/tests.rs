@@ -33,6 +33,7 @@ impl Sandbox {
             memory_limit: 64 << 20,
             hostname: b"box".to_vec(),
             tracer: None,
+            profiler: None,
         };
         let kernel = Kernel::new(options).unwrap();
         let devices = DeviceRegistry::default();

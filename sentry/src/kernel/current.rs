@@ -1,6 +1,6 @@
 //! The task that runs on this host thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::Signal;
 use bartizan_platform::{Context, Exit, FpuState, PlatformError, Registers};
 
+use super::profile::TaskProfile;
 use super::signal::{LastFault, TaskSignals};
 use super::task::TaskState;
 use super::usage::Mode;
@@ -33,6 +34,8 @@ pub struct CurrentTask {
     fs: RefCell<Arc<FsContext>>,
     /// That it has to end, and how.
     end: Cell<Option<TaskEnd>>,
+    /// What it spends its time on, if somebody wants to know.
+    profile: RefCell<Option<TaskProfile>>,
     last_fault: Cell<LastFault>,
     /// Whether it has stopped for its tracer in the call that it makes.
     pub(super) stopped_in_call: Cell<bool>,
@@ -80,6 +83,7 @@ impl CurrentTask {
     pub(super) fn new(task: Arc<Task>, context: Box<dyn Context>, registers: Registers) -> Option<Self> {
         let (memory, files, fs) = (task.memory()?, task.files()?, task.fs()?);
         task.parker().adopt();
+        let profile = task.kernel().profiler().map(|profiler| profiler.begin(&task));
         task.set_interrupter(context.interrupter());
         Some(Self {
             task,
@@ -90,6 +94,7 @@ impl CurrentTask {
             files: RefCell::new(files),
             fs: RefCell::new(fs),
             end: Cell::new(None),
+            profile: RefCell::new(profile),
             last_fault: Cell::default(),
             stopped_in_call: Cell::new(false),
             restart: Cell::default(),
@@ -99,6 +104,12 @@ impl CurrentTask {
     /// The task itself.
     pub fn task(&self) -> &Arc<Task> {
         &self.task
+    }
+
+    /// What it spends its time on, if somebody wants to know.
+    #[inline]
+    pub(super) fn profile(&self) -> RefMut<'_, Option<TaskProfile>> {
+        self.profile.borrow_mut()
     }
 
     /// Runs guest code until something happens.

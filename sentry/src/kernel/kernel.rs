@@ -14,7 +14,7 @@ use bartizan_platform::{Platform, PlatformError};
 
 use super::services::Services;
 use super::tree::TaskTree;
-use super::{CpuSet, Statistics, UtsNames, WaitQueue};
+use super::{CpuSet, Profiler, Statistics, UtsNames, WaitQueue};
 use crate::loader::vdso::{TimeSource, Vdso};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::syscalls::trace::Tracer;
@@ -30,6 +30,8 @@ pub struct KernelOptions {
     pub hostname: Vec<u8>,
     /// Where system calls are traced to.
     pub tracer: Option<Tracer>,
+    /// What tells what time is spent on.
+    pub profiler: Option<Profiler>,
 }
 
 /// The kernel of one sandbox. All its state hangs off one `Arc<Kernel>`; nothing is global.
@@ -41,6 +43,7 @@ pub struct Kernel {
     tree: Mutex<TaskTree>,
     uts: UtsNames,
     tracer: Option<Tracer>,
+    profiler: Option<Profiler>,
     next_device: AtomicU32,
     statistics: Statistics,
     started: Instant,
@@ -71,6 +74,7 @@ impl Kernel {
             tree: Mutex::new(LockClass::TaskTree, TaskTree::default()),
             uts: UtsNames::new(options.hostname),
             tracer: options.tracer,
+            profiler: options.profiler,
             next_device: AtomicU32::new(1),
             statistics: Statistics::default(),
             started: Instant::now(),
@@ -111,6 +115,11 @@ impl Kernel {
     /// Where system calls are traced to, if they are.
     pub fn tracer(&self) -> Option<&Tracer> {
         self.tracer.as_ref()
+    }
+
+    /// What tells what time is spent on, if somebody wants to know.
+    pub fn profiler(&self) -> Option<&Profiler> {
+        self.profiler.as_ref()
     }
 
     /// What it counts.

@@ -11,6 +11,7 @@ use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::{SigCode, SigInfo, Signal};
 use bartizan_platform::{Access, Exit, Fault, PlatformError, Registers, Trap};
 
+use super::profile::TaskProfile;
 use super::signal::LastFault;
 use super::usage::Mode;
 use super::{CurrentTask, TaskEnd};
@@ -42,13 +43,37 @@ impl CurrentTask {
                 }
                 continue;
             }
+            let start = self.profile_now();
             self.usage().enter(Mode::User);
             let exit = self.switch();
             self.usage().enter(Mode::System);
-            if self.handle_exit(exit).is_some() {
+            let end = match start {
+                None => self.handle_exit(exit),
+                Some(start) => self.handle_profiled_exit(start, exit),
+            };
+            if end.is_some() {
                 return killed();
             }
         }
+    }
+
+    /// Now, for the profile; `None` if nobody wants one.
+    #[inline]
+    fn profile_now(&self) -> Option<u64> {
+        self.profile().as_ref().map(TaskProfile::now)
+    }
+
+    /// As [`handle_exit`](Self::handle_exit), and notes how long that took, and the guest since `start`.
+    #[cold]
+    fn handle_profiled_exit(&self, start: u64, exit: Result<Exit, PlatformError>) -> Option<()> {
+        let left = self.profile_now().unwrap_or(start);
+        let (number, _) = self.system_call();
+        let noted = exit.as_ref().copied().unwrap_or(Exit::Interrupted);
+        let end = self.handle_exit(exit);
+        if let Some(profile) = &mut *self.profile() {
+            profile.note(start, left, noted, number);
+        }
+        end
     }
 
     /// Does what the guest stopped for. `Some` if it cannot go on.

@@ -60,6 +60,7 @@ impl World {
             memory_limit: 64 << 20,
             hostname: b"test".to_vec(),
             tracer: None,
+            profiler: None,
         };
         let kernel = Kernel::new(options).expect("a kernel");
         let filesystem = Filesystem::new(kernel.allocate_device(), true, Box::new(Empty));

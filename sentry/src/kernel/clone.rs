@@ -73,7 +73,7 @@ impl CurrentTask {
     /// `EINVAL`, `EPERM`, `EAGAIN` at limits, `ENOMEM`, `EFAULT`, `EEXIST`, `EMFILE`. With a signal pending, the call is made again after it.
     pub fn clone_task(&self, request: CloneRequest) -> SysResult<i32> {
         self.check_request(&request)?;
-        self.check_namespaces(request.flags)?;
+        self.may_make_namespaces(request.flags)?;
         self.check_process_limit()?;
         let fpu = self.save_fpu().map_err(|error| self.fatal(&error))?;
         let child = self.fork_state(&request)?;
@@ -148,15 +148,19 @@ impl CurrentTask {
         Ok(())
     }
 
-    /// Namespaces of one's own are not part of this version.
-    fn check_namespaces(&self, flags: CloneFlags) -> Result<(), Errno> {
+    /// Whether this task may make the namespaces that `flags` name. Of those there are UTS namespaces alone; others are refused as by a
+    /// kernel that was built without them.
+    pub(super) fn may_make_namespaces(&self, flags: CloneFlags) -> Result<(), Errno> {
         if !flags.intersects(CloneFlags::NAMESPACES) {
             return Ok(());
         }
         let credentials = self.credentials();
         if flags.contains(CloneFlags::CLONE_NEWUSER) || credentials.has_capability(Capability::CAP_SYS_ADMIN)
         {
-            Err(Errno::EINVAL)
+            match flags.intersects(CloneFlags::NAMESPACES.difference(CloneFlags::CLONE_NEWUTS)) {
+                true => Err(Errno::EINVAL),
+                false => Ok(()),
+            }
         } else {
             Err(Errno::EPERM)
         }
@@ -224,6 +228,9 @@ impl CurrentTask {
         let child = Task::new(self.kernel(), new);
         self.add_signals(&child, flags)?;
         child.inherit(self.task());
+        if flags.contains(CloneFlags::CLONE_NEWUTS) {
+            child.unshare_uts();
+        }
         if flags.contains(CloneFlags::CLONE_SYSVSEM) {
             *child.semaphore_undo() = Some(self.undo_list());
         }

@@ -19,6 +19,9 @@ use crate::loader::vdso::{TimeSource, Vdso};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::syscalls::trace::Tracer;
 
+/// The number of the first namespace that is not an initial one.
+const FIRST_NAMESPACE: u32 = 0xf000_0080;
+
 /// What a kernel is made with.
 #[derive(Debug)]
 pub struct KernelOptions {
@@ -41,10 +44,11 @@ pub struct Kernel {
     memory: Arc<MemoryFile>,
     vdso: Arc<Vdso>,
     tree: Mutex<TaskTree>,
-    uts: UtsNames,
+    uts: Arc<UtsNames>,
     tracer: Option<Tracer>,
     profiler: Option<Profiler>,
     next_device: AtomicU32,
+    next_namespace: AtomicU32,
     statistics: Statistics,
     started: Instant,
     processors: CpuSet,
@@ -72,10 +76,11 @@ impl Kernel {
             memory,
             vdso,
             tree: Mutex::new(LockClass::TaskTree, TaskTree::default()),
-            uts: UtsNames::new(options.hostname),
+            uts: Arc::new(UtsNames::new(options.hostname)),
             tracer: options.tracer,
             profiler: options.profiler,
             next_device: AtomicU32::new(1),
+            next_namespace: AtomicU32::new(FIRST_NAMESPACE),
             statistics: Statistics::default(),
             started: Instant::now(),
             processors: CpuSet::of_host(),
@@ -107,8 +112,8 @@ impl Kernel {
         self.tree.lock()
     }
 
-    /// Host name and domain name.
-    pub fn uts(&self) -> &UtsNames {
+    /// The initial namespace of host name and domain name.
+    pub fn uts(&self) -> &Arc<UtsNames> {
         &self.uts
     }
 
@@ -145,6 +150,11 @@ impl Kernel {
     /// A device number for a file system without a device (`st_dev`, major 0).
     pub fn allocate_device(&self) -> DeviceNumber {
         DeviceNumber::new(0, self.next_device.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A number for a new namespace (`/proc/[pid]/ns`).
+    pub(super) fn allocate_namespace(&self) -> u32 {
+        self.next_namespace.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The sandbox cannot go on because of its platform: it ends, with a report.

@@ -44,6 +44,7 @@ mod thread_group;
 pub mod timer;
 mod tree;
 pub mod unix;
+mod unshare;
 mod usage;
 mod uts;
 mod wait;

@@ -13,7 +13,7 @@ use super::ptrace::Ptrace;
 use super::seccomp::Seccomp;
 use super::signal::SignalActions;
 use super::sysv::{IpcNamespace, UndoList};
-use super::{CpuUsage, Credentials, Kernel, Parker, Scheduling, ThreadGroup};
+use super::{CpuUsage, Credentials, Kernel, Parker, Scheduling, ThreadGroup, UtsNames};
 use crate::mm::MemoryManager;
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::vfs::{FdTable, FsContext};
@@ -60,6 +60,7 @@ pub struct Task {
     seccomp: Seccomp,
     /// Where it stands as the tracee of another task.
     ptrace: Ptrace,
+    uts: ArcSwap<UtsNames>,
 }
 
 /// What a task has in common with others, by pointer.
@@ -133,6 +134,7 @@ impl Task {
             semaphore_undo: Mutex::new(LockClass::TaskShared, None),
             seccomp: Seccomp::default(),
             ptrace: Ptrace::default(),
+            uts: ArcSwap::new(Arc::clone(kernel.uts())),
         })
     }
 
@@ -342,6 +344,17 @@ impl Task {
         &self.ptrace
     }
 
+    /// Its UTS namespace.
+    pub fn uts(&self) -> Arc<UtsNames> {
+        self.uts.load_full()
+    }
+
+    /// Gives it a UTS namespace of its own, with the names that it had so far; only its own thread does, or its parent before it runs.
+    pub(super) fn unshare_uts(&self) {
+        let identity = self.kernel.allocate_namespace();
+        self.uts.store(Arc::new(self.uts().duplicate(identity)));
+    }
+
     /// Its namespace of System V IPC.
     pub fn ipc(&self) -> &Arc<IpcNamespace> {
         self.kernel.ipc()
@@ -381,6 +394,7 @@ impl Task {
     pub(super) fn inherit(&self, parent: &Self) {
         *self.scheduling.lock() = parent.scheduling().for_child();
         self.set_personality(parent.personality());
+        self.uts.store(parent.uts());
     }
 
     /// Notes who waits in `vfork` for this task.

@@ -1,10 +1,11 @@
-//! Host name and domain name (`uname(2)`, `sethostname(2)`).
+//! UTS namespaces: host name and domain name (`uts_namespaces(7)`, `uname(2)`, `sethostname(2)`).
 
 use crate::sync::{LockClass, Mutex};
 
 /// The names that a UTS namespace gives the system.
 #[derive(Debug)]
 pub struct UtsNames {
+    identity: u32,
     names: Mutex<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -19,10 +20,24 @@ impl UtsNames {
     /// The longest name, bytes.
     pub const NAME_MAX: usize = 64;
 
-    /// `hostname`, cut to what fits, and no domain.
+    /// The number of the initial namespace (`PROC_UTS_INIT_INO`).
+    const INITIAL: u32 = 0xefff_fffe;
+
+    /// The initial namespace: `hostname`, cut to what fits, and no domain.
     pub fn new(mut hostname: Vec<u8>) -> Self {
         hostname.truncate(Self::NAME_MAX);
-        Self { names: Mutex::new(LockClass::Table, (hostname, b"(none)".to_vec())) }
+        Self { identity: Self::INITIAL, names: Mutex::new(LockClass::Table, (hostname, b"(none)".to_vec())) }
+    }
+
+    /// Another namespace, with the number `identity` and for a start the same names (`CLONE_NEWUTS`).
+    pub fn duplicate(&self, identity: u32) -> Self {
+        let names = self.names.lock().clone();
+        Self { identity, names: Mutex::new(LockClass::Table, names) }
+    }
+
+    /// The number that `/proc/[pid]/ns/uts` shows.
+    pub fn identity(&self) -> u32 {
+        self.identity
     }
 
     /// The host name.

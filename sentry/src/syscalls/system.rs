@@ -26,7 +26,7 @@ fn field(text: &[u8]) -> [u8; UTS_FIELD_LENGTH] {
 
 /// `uname(2)`.
 pub fn uname(task: &CurrentTask, pointer: UserPtr<UtsName>) -> SysResult<()> {
-    let names = task.kernel().uts();
+    let names = task.uts();
     let answer = UtsName {
         sysname: field(UtsNames::SYSNAME.as_bytes()),
         nodename: field(&names.hostname()),
@@ -59,14 +59,14 @@ fn require(task: &CurrentTask, capability: Capability) -> Result<(), Errno> {
 /// `sethostname(2)`.
 pub fn sethostname(task: &CurrentTask, name: UserAddr, length: i32) -> SysResult<()> {
     let name = read_name(task, name, length)?;
-    task.kernel().uts().set_hostname(name);
+    task.uts().set_hostname(name);
     Ok(())
 }
 
 /// `setdomainname(2)`.
 pub fn setdomainname(task: &CurrentTask, name: UserAddr, length: i32) -> SysResult<()> {
     let name = read_name(task, name, length)?;
-    task.kernel().uts().set_domainname(name);
+    task.uts().set_domainname(name);
     Ok(())
 }
 

@@ -333,6 +333,7 @@ syscalls! {
     faccessat => stat::faccessat, Full;
     pselect6 => poll::pselect6, Full;
     ppoll => poll::ppoll, Full;
+    unshare => process::unshare, Partial("UTS namespaces alone, whose names `/proc/sys/kernel` does not tell apart; `CLONE_VM` does not notice processes that share memory");
     set_robust_list => process::set_robust_list, Full;
     get_robust_list => process::get_robust_list, Full;
     splice => pipe::splice, Partial("copies");

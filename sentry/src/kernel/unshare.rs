@@ -1,0 +1,46 @@
+//! Giving up what a task has in common with others (`unshare(2)`).
+
+use bartizan_abi::Errno;
+use bartizan_abi::process::CloneFlags;
+
+use super::CurrentTask;
+
+impl CurrentTask {
+    /// Gives this task copies of its own of what `flags` name.
+    ///
+    /// # Errors
+    /// `EINVAL` for unknown flags, for namespaces that there are not, and if a process with several threads wants to give up what its
+    /// threads must share; `EPERM` without `CAP_SYS_ADMIN` for a namespace. Nothing has changed then.
+    pub fn unshare(&self, flags: u64) -> Result<(), Errno> {
+        let known = CloneFlags::NAMESPACES
+            | CloneFlags::CLONE_THREAD
+            | CloneFlags::CLONE_FS
+            | CloneFlags::CLONE_SIGHAND
+            | CloneFlags::CLONE_VM
+            | CloneFlags::CLONE_FILES
+            | CloneFlags::CLONE_SYSVSEM;
+        let flags =
+            CloneFlags::from_bits(flags).filter(|&flags| known.contains(flags)).ok_or(Errno::EINVAL)?;
+        let of_process = CloneFlags::CLONE_THREAD
+            | CloneFlags::CLONE_SIGHAND
+            | CloneFlags::CLONE_VM
+            | CloneFlags::CLONE_NEWUSER;
+        if flags.intersects(of_process) && self.group().signals().tasks.len() > 1 {
+            return Err(Errno::EINVAL);
+        }
+        self.may_make_namespaces(flags)?;
+        if flags.contains(CloneFlags::CLONE_SYSVSEM) {
+            self.release_undo_list();
+        }
+        if flags.contains(CloneFlags::CLONE_FS) {
+            self.replace_fs(self.fs_context().duplicate());
+        }
+        if flags.contains(CloneFlags::CLONE_FILES) {
+            self.replace_files(self.fd_table().duplicate());
+        }
+        if flags.contains(CloneFlags::CLONE_NEWUTS) {
+            self.unshare_uts();
+        }
+        Ok(())
+    }
+}

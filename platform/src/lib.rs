@@ -107,6 +107,15 @@ pub struct Patch {
     pub trampoline: Vec<u8>,
 }
 
+/// What a task is called, as it sees it itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// What `getpid` returns.
+    pub process: u32,
+    /// What `gettid` returns.
+    pub thread: u32,
+}
+
 /// Bytes of guest code to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeChange {
@@ -208,6 +217,9 @@ pub trait Context: Debug + Any {
     fn complete_registers(&mut self, _registers: &mut Registers) -> Result<(), PlatformError> {
         Ok(())
     }
+
+    /// What guest code of this context may be told when it asks for its ids (`getpid`, `gettid`), without an exit; nothing at first. Guest code must not run.
+    fn set_identity(&mut self, _identity: Option<Identity>) {}
 
     /// The address behind a system call instruction that guest code executes so often that patching it would be worth it. Told once for each
     /// time that it becomes worth it again; always `None` where there is no [`Platform::patcher`].

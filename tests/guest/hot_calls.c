@@ -1,9 +1,13 @@
 /* Calls made so often from one place that a sandbox may make them faster: nothing but the speed may change. */
 #include "check.h"
 #include <pthread.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -56,6 +60,91 @@ static void own_code(void)
     waitpid(child, &status, 0);
     say("in a child: %d", WEXITSTATUS(status));
     munmap(moved, 4096);
+}
+
+/* Code that makes the call NUMBER, after many calls. */
+static long (*often_called(int number))(void)
+{
+    unsigned char code[128];
+    memset(code, 0x90, sizeof code);
+    const unsigned char call[] = {0xb8, (unsigned char)number, 0, 0, 0, 0x0f, 0x05, 0xc3};
+    memcpy(code + 80, call, sizeof call);
+    unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(page, code, sizeof code);
+    MUST(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+    long (*function)(void) = (long (*)(void))(page + 80);
+    for (int i = 0; i < OFTEN; i++)
+        function();
+    return function;
+}
+
+static long (*own_process)(void), (*own_thread)(void);
+
+static void *ids_in_thread(void *argument)
+{
+    long wrong = 0;
+    (void)argument;
+    for (int i = 0; i < OFTEN; i++)
+        wrong += own_process() != syscall(SYS_getpid) || own_thread() != syscall(SYS_gettid) || own_thread() == own_process();
+    return (void *)wrong;
+}
+
+static void ids(void)
+{
+    own_process = often_called(SYS_getpid);
+    own_thread = often_called(SYS_gettid);
+    say("own: %d %d", own_process() == syscall(SYS_getpid), own_thread() == syscall(SYS_gettid));
+    pid_t child = fork();
+    if (child == 0)
+        _exit(own_process() != syscall(SYS_getpid) || own_thread() != own_process());
+    int status;
+    waitpid(child, &status, 0);
+    say("in a child: %d", WEXITSTATUS(status));
+    pid_t shared = vfork();
+    if (shared == 0)
+        _exit(own_process() != syscall(SYS_getpid) || own_thread() != own_process());
+    waitpid(shared, &status, 0);
+    say("after vfork: %d, still: %d", WEXITSTATUS(status), own_process() == syscall(SYS_getpid));
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, ids_in_thread, NULL);
+    for (int i = 0; i < 4; i++) {
+        void *wrong;
+        pthread_join(threads[i], &wrong);
+        say("in a thread: %ld wrong", (long)wrong);
+    }
+}
+
+static atomic_int filtered_state;
+
+static void *watch_ids(void *argument)
+{
+    (void)argument;
+    while (filtered_state == 0)
+        own_process();
+    long result = own_process();
+    say("in another thread: %ld", result);
+    return NULL;
+}
+
+static void filtered(void)
+{
+    own_process = often_called(SYS_getpid);
+    pthread_t thread;
+    pthread_create(&thread, NULL, watch_ids, NULL);
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {COUNT(code), code};
+    MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
+    say("after a filter: %ld", own_process());
+    sleep_ms(5);
+    filtered_state = 1;
+    pthread_join(thread, NULL);
 }
 
 static volatile sig_atomic_t ticks;
@@ -158,4 +247,4 @@ static void with_another_base(void)
     say("with another base: %ld right", right);
 }
 
-CHECK_MAIN(CASE(own_code), CASE(under_signals), CASE(in_threads), CASE(after_vfork), CASE(with_another_base))
+CHECK_MAIN(CASE(own_code), CASE(ids), CASE(filtered), CASE(under_signals), CASE(in_threads), CASE(after_vfork), CASE(with_another_base))

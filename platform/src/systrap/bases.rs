@@ -2,7 +2,7 @@
 //!
 //! A trampoline knows nothing of its thread but the FS base, which a thread has to itself in practice. Each base belongs to one slot of a small
 //! table that guests can read only; the slot's owner is the thread whose calls may go by its area. A thread that owns no slot, because another
-//! has one for the same slot, is trapped as from a site that is not patched. When two threads have the same base (after `vfork`), neither may use it.
+//! has one for the same slot, is trapped as from a site that is not patched. The owner also finds here what it is called, so that `getpid` and `gettid` need nobody. When two threads have the same base (after `vfork`), neither may use it.
 //!
 //! Locks: `slots` is a leaf.
 
@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use super::control::{ControlMemory, area_address};
 use super::layout::bases;
 use super::pool::lock;
+use crate::Identity;
 
 /// A word in the table of negated bases that no base of a thread adds to zero.
 const NOBODY: u64 = 1;
@@ -32,6 +33,8 @@ struct Slot {
 struct Claim {
     area: u64,
     base: u64,
+    /// What the thread may be told without the sentry.
+    identity: Option<Identity>,
 }
 
 impl Slot {
@@ -54,11 +57,11 @@ impl Bases {
     }
 
     /// Notes that the thread with `area`, which stands still, has `base` from now on.
-    pub fn claim(&self, memory: &ControlMemory, area: u64, base: u64) {
+    pub fn claim(&self, memory: &ControlMemory, area: u64, base: u64, identity: Option<Identity>) {
         let mut slots = lock(&self.slots);
         let number = slot_of(base);
         let Some(slot) = slots.get_mut(number as usize) else { return };
-        slot.claims.push(Claim { area, base });
+        slot.claims.push(Claim { area, base, identity });
         publish(memory, number, slot);
     }
 
@@ -82,8 +85,13 @@ fn publish(memory: &ControlMemory, number: u64, slot: &mut Slot) {
             memory.write_base(bases::AREAS + 8 * number, area_address(area));
         }
     }
-    let word = slot.owner_alone().map_or(NOBODY, |claim| claim.base.wrapping_neg());
-    memory.write_base(negated, word);
+    let owner = slot.owner_alone();
+    let identity = owner.and_then(|claim| claim.identity);
+    let answer =
+        |id: fn(Identity) -> u32| identity.map_or(0, |identity| u64::from(id(identity)) | bases::VALID);
+    memory.write_base(bases::PROCESS + 8 * number, answer(|identity| identity.process));
+    memory.write_base(bases::THREAD + 8 * number, answer(|identity| identity.thread));
+    memory.write_base(negated, owner.map_or(NOBODY, |claim| claim.base.wrapping_neg()));
 }
 
 /// The slot that `base` belongs to.
@@ -105,9 +113,9 @@ mod tests {
         let memory = ControlMemory::new().expect("a memfd can be made");
         let bases = Bases::default();
         bases.prepare(&memory);
-        bases.claim(&memory, 1, 0x7000);
+        bases.claim(&memory, 1, 0x7000, None);
         assert_eq!(owner(&bases, 0x7000), Some(1));
-        bases.claim(&memory, 2, 0x7000);
+        bases.claim(&memory, 2, 0x7000, None);
         assert_eq!(owner(&bases, 0x7000), None);
         bases.release(&memory, 1, 0x7000);
         assert_eq!(owner(&bases, 0x7000), Some(2));
@@ -118,8 +126,8 @@ mod tests {
         let memory = ControlMemory::new().expect("a memfd can be made");
         let bases = Bases::default();
         bases.prepare(&memory);
-        bases.claim(&memory, 1, 0x7000);
-        bases.claim(&memory, 2, 0x10_7000);
+        bases.claim(&memory, 1, 0x7000, None);
+        bases.claim(&memory, 2, 0x10_7000, None);
         assert_eq!(owner(&bases, 0x7000), Some(1));
         bases.release(&memory, 1, 0x7000);
         assert_eq!(owner(&bases, 0x7000), Some(2));

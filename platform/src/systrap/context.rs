@@ -9,7 +9,7 @@ use super::interrupter::SystrapInterrupter;
 use super::sites::CallSites;
 use super::watchdog::Watchdog;
 use crate::arch::FpuState;
-use crate::{AddressSpace, Context, Exit, Interrupter, PlatformError, Registers};
+use crate::{AddressSpace, Context, Exit, Identity, Interrupter, PlatformError, Registers};
 
 /// A context of this platform: at any time it uses at most one thread of one stub.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct SystrapContext {
     pending_fpu: Option<FpuState>,
     interrupter: Arc<SystrapInterrupter>,
     sites: CallSites,
+    identity: Option<Identity>,
 }
 
 /// The thread that runs guest code for this context.
@@ -40,6 +41,7 @@ impl SystrapContext {
             pending_fpu: Some(FpuState::initial()),
             interrupter: SystrapInterrupter::new(watchdog),
             sites: CallSites::default(),
+            identity: None,
         }
     }
 
@@ -61,7 +63,8 @@ impl SystrapContext {
             self.pending_fpu = Some(self.save_fpu()?);
         }
         self.release();
-        let thread = downcast(space).ok_or_else(foreign)?.take_thread()?;
+        let mut thread = downcast(space).ok_or_else(foreign)?.take_thread()?;
+        thread.set_identity(self.identity);
         self.interrupter.aim_at(thread.process());
         self.current = Some(Current {
             space: Arc::clone(space),
@@ -164,6 +167,13 @@ impl Context for SystrapContext {
             current.partial = false;
         }
         Ok(())
+    }
+
+    fn set_identity(&mut self, identity: Option<Identity>) {
+        self.identity = identity;
+        if let Some(current) = &mut self.current {
+            current.thread.set_identity(identity);
+        }
     }
 
     fn take_frequent_call(&mut self) -> Option<u64> {

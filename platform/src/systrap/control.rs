@@ -89,9 +89,13 @@ impl ControlMemory {
         self.write(offset, value);
     }
 
-    /// Writes the word at `address`, an address in the stub's page of bases.
+    /// Writes the word at `address`, an address in the stub's pages of bases and answers.
     pub fn write_base(&self, address: u64, value: u64) {
-        assert!((BASES..BASES + PAGE).contains(&address), "bases end at {:#x}", BASES + PAGE);
+        assert!(
+            (BASES..BASES + 2 * PAGE).contains(&address),
+            "bases and answers end at {:#x}",
+            BASES + 2 * PAGE
+        );
         self.write(address - ORDERS, value);
     }
 

@@ -10,7 +10,7 @@ use super::stub::{Addresses, KICK};
 use super::stub_process::StubProcess;
 use super::waiting::{Event, Waiter};
 use crate::arch::FpuState;
-use crate::{Exit, PlatformError, Registers};
+use crate::{Exit, Identity, PlatformError, Registers};
 
 /// A thread that runs guest code when it is told to, and waits in a call of which the sentry knows otherwise.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct GuestThread {
     state: State,
     /// The FS base by which trampolines find the thread's area.
     base: Option<u64>,
+    /// What it may be told without the sentry.
+    identity: Option<Identity>,
 }
 
 /// Where a thread stands still.
@@ -55,7 +57,7 @@ impl GuestThread {
             in_call: false,
         };
         let waiter = Waiter::new(process.governor(), listener, tid, index, process.cpus().copied());
-        Ok(Self { process: Arc::clone(process), addresses, waiter, state, base: None })
+        Ok(Self { process: Arc::clone(process), addresses, waiter, state, base: None, identity: None })
     }
 
     /// Whether it stands in a call of which only the arguments are known.
@@ -93,6 +95,7 @@ impl GuestThread {
     /// # Errors
     /// When the guest only pretended to stop.
     pub fn rest(&mut self) -> Result<(), PlatformError> {
+        self.identity = None;
         if let Some(base) = self.base.take() {
             self.process.bases().release(self.process.memory(), self.waiter.index(), base);
         }
@@ -197,7 +200,19 @@ impl GuestThread {
         if let Some(old) = self.base.replace(base) {
             self.process.bases().release(memory, index, old);
         }
-        self.process.bases().claim(memory, index, base);
+        self.process.bases().claim(memory, index, base, self.identity);
+    }
+
+    /// What the thread, which stands still, may be told without the sentry from now on.
+    pub fn set_identity(&mut self, identity: Option<Identity>) {
+        if std::mem::replace(&mut self.identity, identity) == identity {
+            return;
+        }
+        if let Some(base) = self.base {
+            let (memory, index) = (self.process.memory(), self.waiter.index());
+            self.process.bases().release(memory, index, base);
+            self.process.bases().claim(memory, index, base, identity);
+        }
     }
 
     /// All registers of the thread as they are where it stands still. The result register of a call is what the contract says.

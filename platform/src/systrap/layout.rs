@@ -4,7 +4,8 @@
 //! BASE      code       read, execute  the stub's code and constants (`stub.rs`); the same for all
 //! +4 KiB    orders     read           what the sentry asks of mapper and spawner; written by the sentry alone
 //! +8 KiB    bases      read           which area belongs to which FS base (`bases.rs`); written by the sentry alone
-//! +12 KiB   scratch    private        where the seed reads its orders; means nothing once a guest runs
+//! +12 KiB   answers    read           what calls return that need no sentry (`bases.rs`); written by the sentry alone
+//! +16 KiB   scratch    private        where the seed reads its orders; means nothing once a guest runs
 //! +1 MiB    areas      read, write    one for each guest thread: its call block, and its signal stack with its registers
 //! END
 //! ```
@@ -20,16 +21,18 @@ pub const TASK_SIZE: u64 = 0x7fff_ffff_f000;
 /// The lowest address that guests may map (`vm.mmap_min_addr`).
 pub const LOWEST: u64 = 0x1_0000;
 
-/// Bytes in the code, orders, bases and scratch page each.
+/// Bytes in the code, orders, bases, answers and scratch page each.
 pub const PAGE: u64 = 4096;
 /// The page of orders.
 pub const ORDERS: u64 = BASE + PAGE;
 /// The page of FS bases.
 pub const BASES: u64 = BASE + 2 * PAGE;
+/// The page of answers.
+pub const ANSWERS: u64 = BASE + 3 * PAGE;
 /// The scratch page.
-pub const SCRATCH: u64 = BASE + 3 * PAGE;
-/// Bytes in the pages that the sentry alone writes: orders, then bases.
-pub const READ_ONLY_SIZE: u64 = 2 * PAGE;
+pub const SCRATCH: u64 = BASE + 4 * PAGE;
+/// Bytes in the pages that the sentry alone writes: orders, bases, answers.
+pub const READ_ONLY_SIZE: u64 = 3 * PAGE;
 /// The first area.
 pub const AREAS: u64 = BASE + 0x10_0000;
 /// Bytes in an area; areas are aligned to their size. The signal frame with all of AMX fits four times.
@@ -97,6 +100,12 @@ pub mod bases {
     pub const NEGATED: u64 = super::BASES;
     /// The address of that thread's area.
     pub const AREAS: u64 = super::BASES + 8 * SLOTS;
+    /// In a page of their own: what `getpid` returns to that thread, with [`VALID`].
+    pub const PROCESS: u64 = super::ANSWERS;
+    /// What `gettid` returns, with [`VALID`].
+    pub const THREAD: u64 = super::ANSWERS + 8 * SLOTS;
+    /// Set in an answer that the sentry has given.
+    pub const VALID: u64 = 1 << 32;
 }
 
 /// Offsets in the page of orders.
@@ -118,6 +127,7 @@ pub mod orders {
 pub const MAGIC: u64 = 0x4000;
 
 const _: () = assert!(orders::OPERATIONS + orders::OPERATION_SIZE * orders::CAPACITY as u64 <= PAGE);
-const _: () = assert!(bases::AREAS + 8 * bases::SLOTS <= SCRATCH);
+const _: () =
+    assert!(bases::AREAS + 8 * bases::SLOTS <= ANSWERS && bases::THREAD + 8 * bases::SLOTS <= SCRATCH);
 const _: () = assert!(block::PATIENCE + 8 <= area::STACK_START);
 const _: () = assert!(AREAS + AREA_COUNT * AREA_SIZE <= END && AREAS.is_multiple_of(AREA_SIZE));

@@ -35,7 +35,7 @@ pub struct SitePatcher {
 
 impl Patcher for SitePatcher {
     fn trampoline_size(&self) -> u64 {
-        128
+        160
     }
 
     fn reach(&self) -> u64 {
@@ -68,11 +68,23 @@ impl SitePatcher {
             0x0f, 0xb6, 0xcd, // movzx ecx, ch
         ];
         let mut code = Assembly { bytes: moved.to_vec(), address };
-        for table in [bases::NEGATED, bases::AREAS] {
+        let answers = answers(moved);
+        for table in [Some(bases::NEGATED), answers, Some(bases::AREAS)].into_iter().flatten() {
             code.put(&READ_FS_BASE);
             code.put(&TO_SLOT);
             code.put(&[0x49, 0xbb]); // mov r11, table
             code.put(&table.to_le_bytes());
+            if Some(table) == answers {
+                code.put(&[0x49, 0x8b, 0x0c, 0xcb]); // mov rcx, [r11 + 8 * rcx]
+                code.put(&[0xe3, 20]); // jrcxz, behind the jump
+                code.put(&[0x89, 0xc8]); // mov eax, ecx
+                code.put(&[0x41, 0xbb, 0x46, 0x02, 0, 0]); // mov r11d, 0x246
+                code.put(&[0x48, 0x8d, 0x0d]); // lea rcx, [behind_call]
+                code.put_distance(behind_call)?;
+                code.put(&[0xe9]);
+                code.put_distance(behind_call)?;
+                continue;
+            }
             code.put(&[0x4d, 0x8b, 0x1c, 0xcb]); // mov r11, [r11 + 8 * rcx]
             if table == bases::NEGATED {
                 code.put(&READ_FS_BASE);
@@ -87,6 +99,16 @@ impl SitePatcher {
         code.put(&[0xff, 0x25, 0, 0, 0, 0]); // jmp [rip]
         code.put(&self.entry.to_le_bytes());
         (code.bytes.len() as u64 <= self.trampoline_size()).then_some(code.bytes)
+    }
+}
+
+/// The table of what a call returns that needs no sentry, if `moved` sets the number of such a call.
+fn answers(moved: &[u8]) -> Option<u64> {
+    let [0xb8, number @ ..] = moved else { return None };
+    match i64::from(i32::from_le_bytes(number.try_into().ok()?)) {
+        libc::SYS_getpid => Some(bases::PROCESS),
+        libc::SYS_gettid => Some(bases::THREAD),
+        _ => None,
     }
 }
 

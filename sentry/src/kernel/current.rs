@@ -8,7 +8,7 @@ use std::time::Instant;
 use bartizan_abi::PollEvents;
 use bartizan_abi::process::WaitStatus;
 use bartizan_abi::signal::Signal;
-use bartizan_platform::{Context, Exit, FpuState, PlatformError, Registers};
+use bartizan_platform::{Context, Exit, FpuState, Identity, PlatformError, Registers};
 
 use super::profile::TaskProfile;
 use super::signal::{LastFault, TaskSignals};
@@ -34,6 +34,8 @@ pub struct CurrentTask {
     fs: RefCell<Arc<FsContext>>,
     /// That it has to end, and how.
     end: Cell<Option<TaskEnd>>,
+    /// Whether the platform tells guest code its ids.
+    tells_identity: Cell<bool>,
     /// What it spends its time on, if somebody wants to know.
     profile: RefCell<Option<TaskProfile>>,
     last_fault: Cell<LastFault>,
@@ -94,6 +96,7 @@ impl CurrentTask {
             files: RefCell::new(files),
             fs: RefCell::new(fs),
             end: Cell::new(None),
+            tells_identity: Cell::new(false),
             profile: RefCell::new(profile),
             last_fault: Cell::default(),
             stopped_in_call: Cell::new(false),
@@ -122,6 +125,29 @@ impl CurrentTask {
         self.registers.set(registers);
         self.partial.set(matches!(exit, Ok(Exit::Syscall)));
         exit
+    }
+
+    /// Lets the platform answer `getpid` and `gettid` as long as nobody wants to see these calls.
+    #[inline]
+    pub(super) fn update_identity(&self) {
+        let wanted = !self.task.seccomp().is_active();
+        if wanted != self.tells_identity.get() {
+            self.tell_identity(wanted);
+        }
+    }
+
+    /// Has the platform ask for the ids, until [`update_identity`](Self::update_identity) is called.
+    fn withhold_identity(&self) {
+        self.tell_identity(false);
+    }
+
+    #[cold]
+    fn tell_identity(&self, tell: bool) {
+        self.tells_identity.set(tell);
+        let seen = self.kernel().tracer().is_some() || self.profile.borrow().is_some();
+        let ids = u32::try_from(self.task.pid()).ok().zip(u32::try_from(self.task.tid()).ok());
+        let identity = ids.filter(|_| tell && !seen).map(|(process, thread)| Identity { process, thread });
+        self.context.borrow_mut().set_identity(identity);
     }
 
     /// Where guest code makes calls so often that patching it would be worth it, if that has just come out.
@@ -199,6 +225,8 @@ impl CurrentTask {
     pub(super) fn replace_memory(&self, memory: Arc<MemoryManager>) {
         let old = self.memory.replace(Arc::clone(&memory));
         self.context.borrow_mut().leave(old.space());
+        // It may have become the leader of its process.
+        self.withhold_identity();
         old.remove_user();
         self.detach_segments(&old);
         let _old = self.task.replace_shared(|shared| shared.memory = Some(memory));

@@ -43,6 +43,7 @@ impl CurrentTask {
                 }
                 continue;
             }
+            self.update_identity();
             let start = self.profile_now();
             self.usage().enter(Mode::User);
             let exit = self.switch();

@@ -161,6 +161,8 @@ impl Task {
                 task.forbid_new_privileges();
             }
             task.seccomp().set_filter(Some(Arc::clone(&filter)));
+            // Until it comes by it may be told its ids without a call that the filter sees.
+            task.set_work();
         }
         self.seccomp().set_filter(Some(filter));
         drop(signals);

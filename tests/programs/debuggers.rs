@@ -44,7 +44,7 @@ macro_rules! threads {
 pub const CASES: &[Case] = &[
     Case::bash("strace_follows_children", STRACE, "echo x > f; strace -f -o log ls -l f > out; echo $?; tail -1 log | sed -E 's/^[0-9]+ +//';
         strace -f -e trace=execve,exit_group -o log bash -c '(exit 3); ls f; /bin/true; exit 5'; echo $?;
-        sed -E 's/^[0-9]+ +//; s/0x[0-9a-f]+.*/ADDRESS/; s/si_(pid|[us]time)=[0-9]+/T/g' log | sort"),
+        sed -E 's/^[0-9]+ +//; s/0x[0-9a-f]+.*/ADDRESS/; s/si_(pid|[us]time)=[0-9]+/T/g; s, /\\* [0-9.]+ s \\*/,,g' log | sort"),
     Case::bash("strace_shows_calls_and_errors", STRACE, "strace -e trace=openat,chdir,kill,nanosleep -e signal=all -o log bash -c 'cd /nowhere; sleep 0.01; kill -USR1 $$' 2> /dev/null;
         echo $?; grep -v '\\.so\\|locale\\|gconv' log | sed -E 's/(si_pid=|kill\\()[0-9]+/\\1N/; s/0x[0-9a-f]+/N/g; s/ +=/ =/'"),
     Case::bash("strace_counts_calls", STRACE, "strace -f -c -o log bash -c '/bin/true; /bin/true'; grep -E '(execve|wait4|exit_group)$' log | awk '{print $4, $NF}' | sort;

@@ -23,6 +23,10 @@ const SHORT_JUMP: usize = 2;
 const LOOK_BACK: u64 = 64;
 /// From how many different starts.
 const STARTS: u64 = 16;
+/// How many of them have to lead to a call whose number is set by the instruction before it, which nothing else looks like.
+const FEW_STARTS: u64 = 2;
+/// How many of them have to lead to any other call.
+const MANY_STARTS: u64 = 8;
 /// No instruction is longer.
 const LONGEST: u64 = 15;
 
@@ -152,6 +156,14 @@ fn can_move(instruction: &Instruction) -> bool {
         && !is_padding(instruction)
 }
 
+/// Whether the instruction sets RAX to what can be the number of a call.
+fn sets_number(instruction: &Instruction) -> bool {
+    const MOST_NUMBERS: u64 = 1024;
+    let moves = matches!(instruction.code(), Code::Mov_r32_imm32 | Code::Mov_rm64_imm32);
+    let rax = instruction.op0_register().full_register() == Register::RAX;
+    moves && rax && instruction.immediate(1) < MOST_NUMBERS
+}
+
 /// Whether the instruction does nothing.
 fn is_padding(instruction: &Instruction) -> bool {
     let exchange_with_itself =
@@ -179,7 +191,7 @@ impl Text<'_> {
     }
 
     /// The instruction before the one at `call`. Instructions have different lengths, so that decoding can start in the middle of one; but it soon
-    /// comes into step. There is an answer only if decoding from all starts that lead to `call` agrees on it.
+    /// comes into step. There is an answer only if enough starts lead to `call`, and all that do agree on it.
     fn instruction_before(&self, call: u64) -> Option<Instruction> {
         let mut found: Option<Instruction> = None;
         let mut agreeing = 0;
@@ -199,7 +211,8 @@ impl Text<'_> {
             agreeing += 1;
             found = Some(last);
         }
-        found.filter(|found| agreeing >= 2 && call - found.ip() <= LONGEST)
+        let needed = |found: &Instruction| if sets_number(found) { FEW_STARTS } else { MANY_STARTS };
+        found.filter(|found| agreeing >= needed(found) && call - found.ip() <= LONGEST)
     }
 
     /// The changes that turn `replaced` into a jump to `target`.

@@ -167,24 +167,24 @@ fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -
 /// Makes known what programs in the sandbox can mount.
 fn register_filesystems(kernel: &Kernel) {
     let types = kernel.filesystem_types();
-    types.register("proc", |kernel, options| match options {
-        b"" => proc::new(kernel),
+    types.register("proc", |new| match new.options {
+        b"" => proc::new(new.kernel),
         _ => Err(bartizan_abi::Errno::EINVAL),
     });
-    types.register("sysfs", |kernel, options| match options {
-        b"" => sys::new(kernel),
+    types.register("sysfs", |new| match new.options {
+        b"" => sys::new(new.kernel),
         _ => Err(bartizan_abi::Errno::EINVAL),
     });
-    types.register("devtmpfs", devtmpfs_with);
-    types.register("devpts", |kernel, options| {
-        let (root, _ptmx) = devpts::new(kernel, devpts::Options::parse(options)?);
+    types.register("devtmpfs", |new| devtmpfs_with(new.kernel, new.options));
+    types.register("devpts", |new| {
+        let (root, _ptmx) = devpts::new(new.kernel, devpts::Options::parse(new.options)?);
         Ok(root)
     });
-    types.register("mqueue", |kernel, _options| {
-        kernel.ipc().message_files().root(kernel).ok_or(bartizan_abi::Errno::ENODEV)
+    types.register("mqueue", |new| {
+        new.kernel.ipc().message_files().root(new.kernel).ok_or(bartizan_abi::Errno::ENODEV)
     });
-    types.register("tmpfs", |kernel, options| {
-        tmpfs::new(kernel, &tmpfs::Options::parse(options, kernel.memory().limit())?)
+    types.register("tmpfs", |new| {
+        tmpfs::new(new.kernel, &tmpfs::Options::parse(new.options, new.kernel.memory().limit())?)
     });
 }
 

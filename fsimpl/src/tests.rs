@@ -173,7 +173,7 @@ fn files_about_the_sandbox_are_there() {
         sandbox.read("/proc/sys/kernel/random/boot_id")
     );
     assert_ne!(sandbox.read("/proc/sys/kernel/random/uuid"), sandbox.read("/proc/sys/kernel/random/uuid"));
-    sandbox.kernel.filesystem_types().register("proc", |kernel, _| crate::proc::new(kernel));
+    sandbox.kernel.filesystem_types().register("proc", |new| crate::proc::new(new.kernel));
     assert_eq!(sandbox.read("/proc/filesystems"), Ok("nodev\tproc\n".into()));
     for name in
         ["version", "stat", "uptime", "loadavg", "filesystems", "cmdline", "swaps", "devices", "cpuinfo"]

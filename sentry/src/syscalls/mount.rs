@@ -12,7 +12,7 @@ use super::UserPath;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
-use crate::vfs::{FdNumber, FollowLast, FsString, Mount, MountFlags, Path, Unmount};
+use crate::vfs::{FdNumber, FollowLast, FsString, Mount, MountFlags, NewFilesystem, Path, Unmount};
 
 /// The kernel's own mark of mounts that users cannot make, which no caller may give (`MS_NOUSER`).
 const NO_USER: u64 = 1 << 31;
@@ -68,7 +68,8 @@ pub fn mount(
     } else {
         let kind = kind.ok_or(Errno::EINVAL)?;
         let make = task.kernel().filesystem_types().find(&kind).ok_or(Errno::ENODEV)?;
-        let root = make(task.kernel(), &options)?;
+        let resolve = |path: &[u8]| resolve(task, path, FollowLast::Yes);
+        let root = make(&NewFilesystem { kernel: task.kernel(), options: &options, resolve: &resolve })?;
         let source = source.unwrap_or_else(|| b"none".to_vec());
         fs.namespace().mount(&path, root, &source, mount_flags(request))?;
     }

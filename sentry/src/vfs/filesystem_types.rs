@@ -5,12 +5,29 @@ use std::sync::Arc;
 
 use bartizan_abi::Errno;
 
-use super::{FilesystemRoot, FsStr};
+use super::{FilesystemRoot, FsStr, Path};
 use crate::kernel::Kernel;
 use crate::sync::{LockClass, RwLock};
 
-/// Makes a new instance with the options of `mount(2)`'s last argument.
-pub type MakeFilesystem = dyn Fn(&Arc<Kernel>, &FsStr) -> Result<FilesystemRoot, Errno> + Send + Sync;
+/// What a new instance of a file system is to be like.
+pub struct NewFilesystem<'a> {
+    /// The kernel that it is made for.
+    pub kernel: &'a Arc<Kernel>,
+    /// The last argument of `mount(2)`: `size=1m,mode=755`.
+    pub options: &'a FsStr,
+    /// The place that a path in the options leads to, for the task that mounts.
+    pub resolve: &'a dyn Fn(&FsStr) -> Result<Path, Errno>,
+}
+
+impl fmt::Debug for NewFilesystem<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = String::from_utf8_lossy(self.options);
+        formatter.debug_struct("NewFilesystem").field("options", &options).finish_non_exhaustive()
+    }
+}
+
+/// Makes a new instance.
+pub type MakeFilesystem = dyn Fn(&NewFilesystem<'_>) -> Result<FilesystemRoot, Errno> + Send + Sync;
 
 /// What can be mounted by name.
 pub struct FilesystemTypes {
@@ -34,7 +51,7 @@ impl FilesystemTypes {
     pub fn register(
         &self,
         name: &'static str,
-        make: impl Fn(&Arc<Kernel>, &FsStr) -> Result<FilesystemRoot, Errno> + Send + Sync + 'static,
+        make: impl Fn(&NewFilesystem<'_>) -> Result<FilesystemRoot, Errno> + Send + Sync + 'static,
     ) {
         let mut types = self.types.write();
         types.retain(|(other, _)| *other != name);

@@ -37,7 +37,7 @@ pub use device::{DeviceOps, DeviceRegistry};
 pub use fd_table::{FdFlags, FdNumber, FdTable, NR_OPEN};
 pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
 pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
-pub use filesystem_types::{FilesystemTypes, MakeFilesystem};
+pub use filesystem_types::{FilesystemTypes, MakeFilesystem, NewFilesystem};
 pub use fs_context::{FsContext, open_program};
 pub use inode::{Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{DeviceNumber, Errno};
 use bartizan_sentry::kernel::Task;
-use bartizan_sentry::vfs::{Dentry, File, FsString, Mount, MountFlags, Path};
+use bartizan_sentry::vfs::{Dentry, File, FsString, MountFlags, MountReport, Path};
 
 /// The root directory of `task`, from which its paths are shown.
 pub fn root_of(task: &Task) -> Result<Path, Errno> {
@@ -61,6 +61,8 @@ pub struct MountView {
     pub source: FsString,
     /// Its options: `rw,nosuid,relatime`.
     pub flags: String,
+    /// How it propagates: fields of `mountinfo`, with a blank before each.
+    pub propagation: String,
     /// The type of the file system.
     pub type_name: &'static str,
     /// Whether nothing in the file system can be changed.
@@ -73,26 +75,36 @@ pub struct MountView {
 pub fn mounts_of(task: &Task) -> Result<Vec<MountView>, Errno> {
     let fs = task.fs().ok_or(Errno::ENOENT)?;
     let root = fs.root();
-    Ok(fs.namespace().mounts().iter().filter_map(|mount| view(mount, &root)).collect())
+    Ok(fs.namespace().reports(&root).iter().filter_map(|report| view(report, &root)).collect())
 }
 
-/// What is shown of `mount`; `None` if it cannot be reached from `root`.
-fn view(mount: &Arc<Mount>, root: &Path) -> Option<MountView> {
+/// What is shown of a mount; `None` if it cannot be reached from `root`.
+fn view(report: &MountReport, root: &Path) -> Option<MountView> {
+    let mount = &report.mount;
     let place = mount.root_path()?.text(root)?;
-    let parent = mount.place().map_or(mount.id(), |(parent, _)| parent.id());
     let filesystem = mount.filesystem();
     Some(MountView {
         number: mount.id(),
-        parent,
+        parent: report.parent,
         device: filesystem.device,
         root: inside(mount.root()),
         place,
         source: mount.source().to_vec(),
         flags: flags(mount.flags()),
+        propagation: propagation(report),
         type_name: filesystem.ops().type_name(),
         filesystem_read_only: filesystem.read_only,
         options: filesystem.ops().options(),
     })
+}
+
+/// The optional fields of `mountinfo`.
+fn propagation(report: &MountReport) -> String {
+    let groups =
+        [("shared", report.group), ("master", report.master), ("propagate_from", report.propagates_from)];
+    let named = groups.iter().filter_map(|(name, group)| Some(format!(" {name}:{}", (*group)?)));
+    let unbindable = report.unbindable.then(|| " unbindable".to_owned());
+    named.chain(unbindable).collect()
 }
 
 /// The options of a mount, in the order of Linux.

@@ -148,7 +148,7 @@ impl CurrentTask {
         Ok(())
     }
 
-    /// Whether this task may make the namespaces that `flags` name. Of those there are UTS namespaces alone; others are refused as by a
+    /// Whether this task may make the namespaces that `flags` name. Of those there are UTS and mount namespaces; others are refused as by a
     /// kernel that was built without them.
     pub(super) fn may_make_namespaces(&self, flags: CloneFlags) -> Result<(), Errno> {
         if !flags.intersects(CloneFlags::NAMESPACES) {
@@ -157,7 +157,8 @@ impl CurrentTask {
         let credentials = self.credentials();
         if flags.contains(CloneFlags::CLONE_NEWUSER) || credentials.has_capability(Capability::CAP_SYS_ADMIN)
         {
-            match flags.intersects(CloneFlags::NAMESPACES.difference(CloneFlags::CLONE_NEWUTS)) {
+            let known = CloneFlags::CLONE_NEWUTS.union(CloneFlags::CLONE_NEWNS);
+            match flags.intersects(CloneFlags::NAMESPACES.difference(known)) {
                 true => Err(Errno::EINVAL),
                 false => Ok(()),
             }
@@ -189,7 +190,13 @@ impl CurrentTask {
         let files = self.fd_table();
         let files = if flags.contains(CloneFlags::CLONE_FILES) { files } else { files.duplicate() };
         let fs = self.fs_context();
-        let fs = if flags.contains(CloneFlags::CLONE_FS) { fs } else { fs.duplicate() };
+        let fs = if flags.contains(CloneFlags::CLONE_NEWNS) {
+            fs.in_new_namespace(self.kernel().allocate_namespace())?
+        } else if flags.contains(CloneFlags::CLONE_FS) {
+            fs
+        } else {
+            fs.duplicate()
+        };
         Ok(TaskShared { memory: Some(memory), files: Some(files), fs: Some(fs) })
     }
 

@@ -32,7 +32,9 @@ impl CurrentTask {
         if flags.contains(CloneFlags::CLONE_SYSVSEM) {
             self.release_undo_list();
         }
-        if flags.contains(CloneFlags::CLONE_FS) {
+        if flags.contains(CloneFlags::CLONE_NEWNS) {
+            self.replace_fs(self.fs_context().in_new_namespace(self.kernel().allocate_namespace())?);
+        } else if flags.contains(CloneFlags::CLONE_FS) {
             self.replace_fs(self.fs_context().duplicate());
         }
         if flags.contains(CloneFlags::CLONE_FILES) {

@@ -1,6 +1,4 @@
 //! The tree of mounts: `mount(2)`, `umount2(2)`, `pivot_root(2)`.
-//!
-//! There is one namespace, in which mounts never propagate: the types of propagation are checked and otherwise without meaning.
 
 use std::sync::Arc;
 
@@ -12,7 +10,9 @@ use super::UserPath;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
-use crate::vfs::{FdNumber, FollowLast, FsString, Mount, MountFlags, NewFilesystem, Path, Unmount};
+use crate::vfs::{
+    FdNumber, FollowLast, FsString, Mount, MountFlags, NewFilesystem, Path, Propagation, Unmount,
+};
 
 /// The kernel's own mark of mounts that users cannot make, which no caller may give (`MS_NOUSER`).
 const NO_USER: u64 = 1 << 31;
@@ -62,7 +62,8 @@ pub fn mount(
     if request.contains(Request::MS_BIND) {
         fs.namespace().bind(&path, &source_path()?, request.contains(Request::MS_REC))?;
     } else if request.intersects(Request::PROPAGATION) {
-        check_propagation(&path, request)?;
+        let propagation = propagation(request)?;
+        fs.namespace().set_propagation(&path, propagation, request.contains(Request::MS_REC))?;
     } else if request.contains(Request::MS_MOVE) {
         fs.namespace().move_mount(&path, &source_path()?)?;
     } else {
@@ -171,13 +172,15 @@ fn new_flags(mount: &Mount, request: Request) -> Result<MountFlags, Errno> {
     if locked && !flags.contains(MountFlags::READ_ONLY) { Err(Errno::EPERM) } else { Ok(flags) }
 }
 
-/// Checks a change of propagation: exactly one type, of a mount.
-fn check_propagation(path: &Path, request: Request) -> Result<(), Errno> {
-    let rest = request - Request::MS_REC - Request::MS_SILENT;
-    if rest.bits().count_ones() != 1 || !path.is_mount_root() {
-        return Err(Errno::EINVAL);
+/// The one type of propagation that `request` names.
+fn propagation(request: Request) -> Result<Propagation, Errno> {
+    match request - Request::MS_REC - Request::MS_SILENT {
+        Request::MS_SHARED => Ok(Propagation::Shared),
+        Request::MS_PRIVATE => Ok(Propagation::Private),
+        Request::MS_SLAVE => Ok(Propagation::Slave),
+        Request::MS_UNBINDABLE => Ok(Propagation::Unbindable),
+        _ => Err(Errno::EINVAL),
     }
-    Ok(())
 }
 
 /// `umount2(2)`.

@@ -174,7 +174,7 @@ pub fn remove(walker: &Walker<'_>, parent: &Parent, removal: Removal) -> Result<
         Removal::Directory if !is_directory => return Err(Errno::ENOTDIR),
         _ => {}
     }
-    if dentry.is_mount_point() {
+    if walker.namespace.is_mount_point(&dentry) {
         return Err(Errno::EBUSY);
     }
     match removal {
@@ -191,6 +191,7 @@ pub fn remove(walker: &Walker<'_>, parent: &Parent, removal: Removal) -> Result<
     notify::on_name_gone(target);
     notify::on_entry(directory, &parent.name, target, InotifyMask::IN_DELETE);
     drop(locked);
+    walker.namespace.detach_from(&dentry);
     Ok(())
 }
 
@@ -259,6 +260,9 @@ pub fn rename(walker: &Walker<'_>, old: &Parent, new: &Parent, flags: RenameFlag
         cache.rename(&source, &new.directory.dentry, &new.name);
     }
     tell_of_rename(walker, &rename, exchange);
+    if !exchange {
+        walker.namespace.detach_from(&target);
+    }
     Ok(())
 }
 
@@ -312,7 +316,7 @@ fn check_rename(
             }
         }
     }
-    if source.is_mount_point() || target.is_mount_point() {
+    if [source, target].into_iter().any(|dentry| walker.namespace.is_mount_point(dentry)) {
         return Err(Errno::EBUSY);
     }
     Ok(())

@@ -41,6 +41,17 @@ impl FsContext {
         })
     }
 
+    /// A copy in a copy of its mount namespace with the number `identity` (`CLONE_NEWNS`).
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn in_new_namespace(&self, identity: u32) -> Result<Arc<Self>, Errno> {
+        let mut places = self.places.read().clone();
+        let Places { root, cwd, .. } = &mut places;
+        let namespace = self.namespace.duplicate(identity, &mut [root, cwd])?;
+        Ok(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, places) }))
+    }
+
     /// The mounts that are seen.
     pub fn namespace(&self) -> &Arc<MountNamespace> {
         &self.namespace

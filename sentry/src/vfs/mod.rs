@@ -42,7 +42,7 @@ pub use fs_context::{FsContext, open_program};
 pub use inode::{Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
-pub use mount::{Mount, MountFlags, MountNamespace, Path, Unmount};
+pub use mount::{Mount, MountFlags, MountNamespace, MountReport, Path, Propagation, Unmount};
 pub use open::OpenHow;
 pub use transfer::Position;
 pub use types::{

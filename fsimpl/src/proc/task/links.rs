@@ -96,7 +96,11 @@ impl InodeOps for Namespaces {
         let attributes = attributes(&self.tree, &subject, FileType::Symlink, 0o777);
         let link = PseudoLink::new(attributes, move |reader: Option<&CurrentTask>| {
             subject.check_access(reader)?;
-            let id = if kind == "uts" { subject.task()?.uts().identity() } else { id };
+            let id = match kind {
+                "uts" => subject.task()?.uts().identity(),
+                "mnt" => subject.task()?.fs().ok_or(Errno::ENOENT)?.namespace().identity(),
+                _ => id,
+            };
             Ok(LinkTarget::Text(format!("{kind}:[{id}]").into_bytes()))
         });
         Ok(self.tree.inode(link_number(self.number, index), FileType::Symlink, link))

@@ -26,7 +26,8 @@ pub fn mountinfo(subject: &Subject) -> Result<Vec<u8>, Errno> {
         escape(&mut text, &mount.root);
         text.push(b' ');
         escape(&mut text, &mount.place);
-        text.extend_from_slice(format!(" {} - {} ", mount.flags, mount.type_name).as_bytes());
+        let (flags, propagation) = (&mount.flags, &mount.propagation);
+        text.extend_from_slice(format!(" {flags}{propagation} - {} ", mount.type_name).as_bytes());
         write_source(&mut text, &mount);
         let access = if mount.filesystem_read_only { "ro" } else { "rw" };
         text.extend_from_slice(format!(" {}\n", join(access, &mount.options)).as_bytes());

@@ -1,19 +1,39 @@
-//! Mounts and mount namespaces; [`changes`] is what is done to them.
+//! Mounts and mount namespaces.
 //!
-//! The tree of a namespace is guarded by one lock (class `Mounts`), which is held over each change as a whole; where a mount is
-//! (class `MountPlace`) changes only under it. Two references of a mount are the tree's; all others are uses of it.
+//! All trees of mounts of a kernel, those of namespaces and those that only a descriptor holds, are one [`forest`] under one lock
+//! (class `Mounts`), which is held over each change as a whole, because mounts propagate between trees. Where a mount is (class
+//! `MountPlace`) changes only under it. Two references of a mount are the forest's; all others are uses of it. What a change takes out is let go of
+//! without the lock ([`table`]).
+//!
+//! - [`namespace`]: the tree that a process sees, and how one is made and ends;
+//! - [`copy`]: copies of trees; [`groups`]: peers and slaves; [`propagation`]: where else a change happens;
+//! - [`changes`], [`unmount`], [`pivot`]: `mount(2)`, `umount2(2)`, `pivot_root(2)`; [`report`]: what `/proc` and `statmount(2)` show.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use bitflags::bitflags;
 
 mod changes;
+mod copy;
+mod forest;
+mod groups;
+mod namespace;
+mod path;
+mod pivot;
+mod propagation;
+mod report;
+mod rootfs;
+mod table;
+mod unmount;
 
-pub use changes::Unmount;
+pub use groups::Propagation;
+pub use namespace::MountNamespace;
+pub use path::Path;
+pub use report::MountReport;
+pub use unmount::Unmount;
 
-use super::{Dentry, DentryCache, DeviceRegistry, Filesystem, FilesystemRoot, FsString, Inode};
+use super::{Dentry, Filesystem, FilesystemRoot, FsString};
 use crate::sync::{LockClass, RwLock};
 
 bitflags! {
@@ -147,154 +167,5 @@ impl Mount {
     /// Its root as a path.
     pub fn root_path(self: &Arc<Self>) -> Option<Path> {
         Path::new(Arc::clone(self), Arc::clone(&self.root))
-    }
-}
-
-/// The tree of mounts that a process sees, with the dentry cache of all that is below it.
-#[derive(Debug)]
-pub struct MountNamespace {
-    tree: RwLock<MountTree>,
-    next_id: AtomicU64,
-    /// The last cookie of a rename (`inotify(7)`).
-    last_cookie: AtomicU32,
-    cache: DentryCache,
-    devices: Arc<DeviceRegistry>,
-}
-
-/// All mounts, and which is on top of which dentry.
-#[derive(Debug)]
-struct MountTree {
-    /// At the top; hidden perhaps by others.
-    root: Arc<Mount>,
-    /// In the order of their making, the root among them.
-    mounts: Vec<Arc<Mount>>,
-    /// By number of the mount below and address of its dentry; the dentry is alive as long as the mount on it is.
-    on_top: HashMap<(u64, usize), Arc<Mount>>,
-}
-
-fn key(mount: &Mount, dentry: &Arc<Dentry>) -> (u64, usize) {
-    (mount.id, Arc::as_ptr(dentry).addr())
-}
-
-impl MountNamespace {
-    /// A namespace with `root` at its top, in which device nodes stand for `devices`.
-    pub fn new(
-        root: FilesystemRoot,
-        source: &[u8],
-        flags: MountFlags,
-        devices: Arc<DeviceRegistry>,
-    ) -> Arc<Self> {
-        const FIRST_ID: u64 = 20;
-        let top = Mount::new(FIRST_ID, root, source.to_vec(), flags);
-        let tree = MountTree { root: Arc::clone(&top), mounts: vec![top], on_top: HashMap::new() };
-        Arc::new(Self {
-            tree: RwLock::new(LockClass::Mounts, tree),
-            next_id: AtomicU64::new(FIRST_ID + 1),
-            last_cookie: AtomicU32::new(0),
-            cache: DentryCache::default(),
-            devices,
-        })
-    }
-
-    /// What device nodes stand for.
-    pub fn devices(&self) -> &DeviceRegistry {
-        &self.devices
-    }
-
-    /// What ties the two halves of the next rename together; never zero.
-    pub(super) fn new_cookie(&self) -> u32 {
-        let last = self.last_cookie.fetch_add(1, Ordering::Relaxed);
-        last.wrapping_add(1).max(1)
-    }
-
-    /// The dentry cache.
-    pub fn cache(&self) -> &DentryCache {
-        &self.cache
-    }
-
-    /// The top of the tree: the root of the mount that hides all others there.
-    pub fn root(&self) -> Option<Path> {
-        let root = self.tree.read().root.root_path()?;
-        Some(self.topmost(root))
-    }
-
-    /// What is seen at `path`: the root of whatever is mounted on it, or itself.
-    #[inline]
-    pub fn topmost(&self, mut path: Path) -> Path {
-        while path.dentry.is_mount_point() {
-            let above = self.tree.read().on_top.get(&key(&path.mount, &path.dentry)).cloned();
-            match above.and_then(|mount| mount.root_path()) {
-                Some(root) => path = root,
-                None => break,
-            }
-        }
-        path
-    }
-
-    /// All mounts, in the order of their making.
-    pub fn mounts(&self) -> Vec<Arc<Mount>> {
-        self.tree.read().mounts.clone()
-    }
-}
-
-/// A place in the tree: a mount, and a dentry in it whose inode exists.
-#[derive(Debug, Clone)]
-pub struct Path {
-    /// Through which mount.
-    pub mount: Arc<Mount>,
-    /// Which name; never a negative one.
-    pub dentry: Arc<Dentry>,
-    inode: Arc<Inode>,
-}
-
-impl Path {
-    /// The place of `dentry` in `mount`; `None` for a negative dentry.
-    pub fn new(mount: Arc<Mount>, dentry: Arc<Dentry>) -> Option<Self> {
-        let inode = Arc::clone(dentry.inode()?);
-        Some(Self { mount, dentry, inode })
-    }
-
-    /// What is there.
-    pub fn inode(&self) -> &Arc<Inode> {
-        &self.inode
-    }
-
-    /// Whether both are the same place.
-    pub fn is_same(&self, other: &Path) -> bool {
-        Arc::ptr_eq(&self.mount, &other.mount) && Arc::ptr_eq(&self.dentry, &other.dentry)
-    }
-
-    /// Whether this is the root of its mount.
-    pub fn is_mount_root(&self) -> bool {
-        Arc::ptr_eq(&self.dentry, self.mount.root())
-    }
-
-    /// The place as text, seen from `root`, with `(deleted)` behind a name that is gone (`d_path`); `None` if it is not below
-    /// `root`.
-    pub fn text(&self, root: &Path) -> Option<FsString> {
-        let mut names: Vec<FsString> = Vec::new();
-        let (mut mount, mut dentry) = (Arc::clone(&self.mount), Arc::clone(&self.dentry));
-        let deleted = !self.dentry.is_linked();
-        loop {
-            if Arc::ptr_eq(&mount, &root.mount) && Arc::ptr_eq(&dentry, &root.dentry) {
-                break;
-            }
-            if Arc::ptr_eq(&dentry, mount.root()) {
-                let (parent, place) = mount.place()?;
-                (mount, dentry) = (parent, place);
-                continue;
-            }
-            names.push(dentry.name());
-            dentry = dentry.parent()?;
-        }
-        let mut text: FsString =
-            names.iter().rev().flat_map(|name| [b"/", name.as_slice()].concat()).collect();
-        if text.is_empty() {
-            text.push(b'/');
-        }
-        if deleted {
-            text.extend_from_slice(b" (deleted)");
-        }
-        Some(text)
     }
 }

@@ -1,0 +1,128 @@
+//! Mount namespaces (`mount_namespaces(7)`).
+
+use std::sync::Arc;
+
+use bartizan_abi::Errno;
+
+use super::copy::{Extent, Relation};
+use super::forest::Forest;
+use super::table::MountTable;
+use super::unmount::Spread;
+use super::{Mount, MountFlags, Path, rootfs};
+use crate::sync::{LockClass, RwLock};
+use crate::vfs::{DentryCache, DeviceRegistry, FilesystemRoot};
+
+/// The tree of mounts that a process sees, with the dentry cache of all that is below it. Its mounts go with it.
+#[derive(Debug)]
+pub struct MountNamespace {
+    pub(super) table: Arc<MountTable>,
+    /// The number of its tree.
+    pub(super) tree: u64,
+    /// What `/proc/[pid]/ns/mnt` shows.
+    identity: u32,
+}
+
+impl MountNamespace {
+    /// The number of the first namespace (`/proc/[pid]/ns/mnt`).
+    const INITIAL: u32 = 0xf000_0001;
+
+    /// A first namespace with `root` at its top, in which device nodes stand for `devices`.
+    pub fn new(
+        root: FilesystemRoot,
+        source: &[u8],
+        flags: MountFlags,
+        devices: Arc<DeviceRegistry>,
+    ) -> Arc<Self> {
+        const ROOTFS_ID: u64 = 1;
+        const BEFORE_ROOT: u64 = 19;
+        let hidden = Mount::new(ROOTFS_ID, rootfs::root(), b"none".to_vec(), MountFlags::empty());
+        let mut forest = Forest::new(BEFORE_ROOT);
+        forest.insert(&hidden);
+        let tree = forest.plant(ROOTFS_ID);
+        let top = crate::vfs::Dentry::root(root.inode);
+        let top = forest.make(root.filesystem, top, source.to_vec(), flags);
+        if let Some(place) = hidden.root_path() {
+            forest.put_on(&place, top.id());
+        }
+        let table = Arc::new(MountTable::new(RwLock::new(LockClass::Mounts, forest), devices));
+        Arc::new(Self { table, tree, identity: Self::INITIAL })
+    }
+
+    /// A copy with the number `identity` (`CLONE_NEWNS`). Of `places`, those that are in this namespace are in the copy then.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn duplicate(&self, identity: u32, places: &mut [&mut Path]) -> Result<Arc<Self>, Errno> {
+        let (tree, copies) = self.table.change(|forest| {
+            let root = forest.trees.get(&self.tree).map(|tree| tree.root).ok_or(Errno::EINVAL)?;
+            let shown = Arc::clone(forest.mount(root).ok_or(Errno::EINVAL)?.root());
+            let copied = forest.copy(root, &shown, Relation::Peer, Extent::All)?;
+            Ok::<_, Errno>((forest.plant(copied.top.id()), copied.copies))
+        })?;
+        for place in places {
+            let copy = copies.get(&place.mount.id()).map(Arc::clone);
+            if let Some(new) = copy.and_then(|copy| Path::new(copy, Arc::clone(&place.dentry))) {
+                **place = new;
+            }
+        }
+        Ok(Arc::new(Self { table: Arc::clone(&self.table), tree, identity }))
+    }
+
+    /// The number that `/proc/[pid]/ns/mnt` shows.
+    pub fn identity(&self) -> u32 {
+        self.identity
+    }
+
+    /// What device nodes stand for.
+    pub fn devices(&self) -> &DeviceRegistry {
+        &self.table.devices
+    }
+
+    /// What ties the two halves of the next rename together; never zero.
+    pub(in crate::vfs) fn new_cookie(&self) -> u32 {
+        self.table.new_cookie()
+    }
+
+    /// The dentry cache, which all namespaces share.
+    pub fn cache(&self) -> &DentryCache {
+        &self.table.cache
+    }
+
+    /// The top of the tree: the root of the mount that hides all others there.
+    pub fn root(&self) -> Option<Path> {
+        let forest = self.table.forest.read();
+        let root = forest.trees.get(&self.tree)?.root;
+        Some(forest.topmost(&forest.mount(root)?.root_path()?))
+    }
+
+    /// What is seen at `path`: the root of whatever is mounted on it, or itself.
+    #[inline]
+    pub fn topmost(&self, mut path: Path) -> Path {
+        while path.dentry.is_mount_point() {
+            let above = self.table.forest.read().on_top(path.mount.id(), &path.dentry).cloned();
+            match above.and_then(|mount| mount.root_path()) {
+                Some(root) => path = root,
+                None => break,
+            }
+        }
+        path
+    }
+
+    /// All mounts, in the order of their making.
+    pub fn mounts(&self) -> Vec<Arc<Mount>> {
+        let forest = self.table.forest.read();
+        let Some(tree) = forest.trees.get(&self.tree) else { return Vec::new() };
+        tree.mounts.iter().filter_map(|&id| forest.mount(id).cloned()).collect()
+    }
+}
+
+impl Drop for MountNamespace {
+    fn drop(&mut self) {
+        self.table.change(|forest| {
+            if let Some(root) = forest.trees.get(&self.tree).map(|tree| tree.root) {
+                forest.unmount(root, Spread::Here);
+            }
+            forest.trees.remove(&self.tree);
+        });
+    }
+}

@@ -119,7 +119,7 @@ syscalls! {
     socketpair => socket::socketpair, Full;
     setsockopt => socket::setsockopt, Partial("SO_RCVTIMEO and SO_SNDTIMEO do not hold for read and write; no SO_PASSPIDFD, SO_PEEK_OFF or filters");
     getsockopt => socket::getsockopt, Partial("no SO_PEERPIDFD, SO_PEERGROUPS, SO_COOKIE");
-    clone => process::clone, Partial("no new namespaces");
+    clone => process::clone, Partial("of namespaces, UTS and mount namespaces alone");
     fork => process::fork, Full;
     vfork => process::vfork, Full;
     execve => exec::execve, Partial("file capabilities are not looked at");
@@ -225,7 +225,7 @@ syscalls! {
     chroot => directory::chroot, Full;
     sync => sync::sync, Full;
     acct => refused::not_built, Refused("ENOSYS: as without CONFIG_BSD_PROCESS_ACCT");
-    mount => mount::mount, Partial("one namespace, in which nothing propagates; MS_RDONLY concerns the mount alone; synchronous writes are not asked for");
+    mount => mount::mount, Partial("MS_RDONLY concerns the mount alone; synchronous writes are not asked for");
     umount2 => mount::umount2, Partial("use after MNT_EXPIRE does not unmark");
     settimeofday => time::settimeofday, Refused("EPERM: the clocks are the host's");
     swapon => refused::not_permitted, Refused("EPERM: memory is the host's");
@@ -333,7 +333,7 @@ syscalls! {
     faccessat => stat::faccessat, Full;
     pselect6 => poll::pselect6, Full;
     ppoll => poll::ppoll, Full;
-    unshare => process::unshare, Partial("UTS namespaces alone, whose names `/proc/sys/kernel` does not tell apart; `CLONE_VM` does not notice processes that share memory");
+    unshare => process::unshare, Partial("UTS and mount namespaces alone; the names of the former `/proc/sys/kernel` does not tell apart; `CLONE_VM` does not notice processes that share memory");
     set_robust_list => process::set_robust_list, Full;
     get_robust_list => process::get_robust_list, Full;
     splice => pipe::splice, Partial("copies");

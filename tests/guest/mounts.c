@@ -205,6 +205,13 @@ static void binds(void)
     say("other side: %s", err(close(open("a/file", O_WRONLY))));
     say("options: %.2s", options_at(below("b")));
     say("writable again: %s", err(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND, NULL)));
+    int writer = (int)MUST(open("b/file", O_WRONLY));
+    say("read-only with a writer: %s", err(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL)));
+    close(writer);
+    writer = (int)MUST(open("a/file", O_WRONLY));
+    say("read-only with a writer elsewhere: %s", err(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL)));
+    close(writer);
+    say("writable again: %s", err(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND, NULL)));
     say("write: %s", err(close(open("b/file", O_WRONLY))));
     say("noexec: %s", err(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND | MS_NOEXEC | MS_NODEV | MS_NOSUID | MS_NOATIME, NULL)));
     say("options: %.30s", options_at(below("b")));
@@ -229,6 +236,31 @@ static void binds(void)
     MUST(pipe(pipes));
     snprintf(name, sizeof(name), "/proc/self/fd/%d", pipes[0]);
     say("bind of a pipe: %s", err(mount(name, "target", NULL, MS_BIND, NULL)));
+}
+
+/* Read-only as a file system concerns all its mounts. */
+static void read_only(void)
+{
+    own_directory();
+    MUST(mkdir("a", 0755));
+    MUST(mkdir("b", 0755));
+    say("mount: %s", err(mount("x", "a", "tmpfs", MS_RDONLY, NULL)));
+    say("create: %s", err(mkdir("a/d", 0755)));
+    MUST(mount("a", "b", NULL, MS_BIND, NULL));
+    say("the mount alone: %s", err(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND, NULL)));
+    say("create: %s", err(mkdir("b/d", 0755)));
+    say("remount: %s", err(mount(NULL, "b", NULL, MS_REMOUNT, NULL)));
+    say("create: %s", err(mkdir("b/d", 0755)));
+    say("create in the other: %s", err(mkdir("a/e", 0755)));
+    say("remount: %s", err(mount(NULL, "a", NULL, MS_REMOUNT, NULL)));
+    put("a/file", "x");
+    int fd = (int)MUST(open("b/file", O_WRONLY));
+    say("with a writer: %s", err(mount(NULL, "a", NULL, MS_REMOUNT | MS_RDONLY, NULL)));
+    close(fd);
+    say("without: %s", err(mount(NULL, "a", NULL, MS_REMOUNT | MS_RDONLY, NULL)));
+    say("write: %s", err(open("b/file", O_WRONLY)));
+    say("options: %.2s %.2s", options_at(below("a")), options_at(below("b")));
+    say("same place: %s", err(mount("x", "/proc", "proc", 0, NULL) | umount2("/proc", 0)));
 }
 
 static void moves(void)
@@ -344,5 +376,5 @@ static void handles(void)
 }
 
 /* The last ones change the root of all that follow. */
-CHECK_MAIN(CASE(arguments), CASE(privileges), CASE(tmpfs), CASE(stacks), CASE(binds), CASE(moves), CASE(handles),
+CHECK_MAIN(CASE(arguments), CASE(privileges), CASE(tmpfs), CASE(stacks), CASE(binds), CASE(read_only), CASE(moves), CASE(handles),
            CASE(pivot), CASE(pivot_detach))

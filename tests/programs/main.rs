@@ -9,6 +9,7 @@ mod busybox;
 mod case;
 mod debuggers;
 mod languages;
+mod mounts;
 mod python_suite;
 mod stress;
 mod tools;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         tools::CASES,
         debuggers::CASES,
         languages::CASES,
+        mounts::CASES,
         stress::SHORT,
         python_suite::SHORT,
     ];

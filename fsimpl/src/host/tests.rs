@@ -83,7 +83,7 @@ fn contents_attributes_and_links_are_the_host_s() {
     symlink("some/where", dir.path().join("l")).unwrap();
     fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
     let root = tree(dir.path(), &Options::default());
-    assert!(root.filesystem.read_only);
+    assert!(root.filesystem.is_read_only());
     assert_eq!(root.filesystem.ops().cache_policy(), CachePolicy::Always);
     let f = lookup(&root.inode, "f").unwrap();
     let attributes = f.attributes().unwrap();

@@ -93,7 +93,7 @@ fn view(report: &MountReport, root: &Path) -> Option<MountView> {
         flags: flags(mount.flags()),
         propagation: propagation(report),
         type_name: filesystem.ops().type_name(),
-        filesystem_read_only: filesystem.read_only,
+        filesystem_read_only: filesystem.is_read_only(),
         options: filesystem.ops().options(),
     })
 }

@@ -71,6 +71,9 @@ pub fn mount(
         let make = task.kernel().filesystem_types().find(&kind).ok_or(Errno::ENODEV)?;
         let resolve = |path: &[u8]| resolve(task, path, FollowLast::Yes);
         let root = make(&NewFilesystem { kernel: task.kernel(), options: &options, resolve: &resolve })?;
+        if request.contains(Request::MS_RDONLY) {
+            root.filesystem.set_read_only(true)?;
+        }
         let source = source.unwrap_or_else(|| b"none".to_vec());
         fs.namespace().mount(&path, root, &source, mount_flags(request))?;
     }
@@ -144,19 +147,18 @@ fn mount_of<'a>(task: &CurrentTask, path: &'a Path) -> Result<&'a Arc<Mount>, Er
 /// `MS_REMOUNT` with `MS_BIND`: the flags of this mount alone.
 fn change_flags(task: &CurrentTask, path: &Path, request: Request) -> Result<(), Errno> {
     let mount = mount_of(task, path)?;
-    let flags = new_flags(mount, request)?;
-    mount.set_flags(flags);
-    Ok(())
+    mount.change_flags(new_flags(mount, request)?)
 }
 
 /// `MS_REMOUNT`: the flags of the mount, and the options of its file system.
 fn remount(task: &CurrentTask, path: &Path, request: Request, options: &[u8]) -> Result<(), Errno> {
     let mount = mount_of(task, path)?;
     let flags = new_flags(mount, request)?;
-    if mount.filesystem().read_only && !flags.contains(MountFlags::READ_ONLY) {
-        return Err(Errno::EROFS);
-    }
-    mount.filesystem().ops().reconfigure(options)?;
+    let read_only = flags.contains(MountFlags::READ_ONLY);
+    let filesystem = mount.filesystem();
+    let was = filesystem.is_read_only();
+    task.fs_context().namespace().set_read_only(filesystem, read_only)?;
+    filesystem.ops().reconfigure(options).or_else(|errno| filesystem.set_read_only(was).and(Err(errno)))?;
     mount.set_flags(flags);
     Ok(())
 }

@@ -225,7 +225,7 @@ syscalls! {
     chroot => directory::chroot, Full;
     sync => sync::sync, Full;
     acct => refused::not_built, Refused("ENOSYS: as without CONFIG_BSD_PROCESS_ACCT");
-    mount => mount::mount, Partial("MS_RDONLY concerns the mount alone; synchronous writes are not asked for");
+    mount => mount::mount, Partial("synchronous writes are not asked for");
     umount2 => mount::umount2, Partial("use after MNT_EXPIRE does not unmark");
     settimeofday => time::settimeofday, Refused("EPERM: the clocks are the host's");
     swapon => refused::not_permitted, Refused("EPERM: memory is the host's");

@@ -127,7 +127,9 @@ impl File {
 
     /// Counts it among the writers of its inode (`get_write_access`); `ETXTBSY` while a program runs from that.
     pub(super) fn count_as_writer(&self) -> Result<(), Errno> {
-        self.share.write(self.inode())
+        self.share.write(self.inode())?;
+        self.path.mount.count_writer(1);
+        Ok(())
     }
 
     /// Forbids writing to its inode, from which a program is started, for as long as it is open (`deny_write_access`); `ETXTBSY` while
@@ -190,6 +192,9 @@ impl Drop for File {
             locks.release(self.identity());
         }
         super::leases::on_close(self);
+        if self.share.writes() {
+            self.path.mount.count_writer(-1);
+        }
         self.share.give_up(self.inode());
         self.watchers.file_closed(self);
         self.ops.release();

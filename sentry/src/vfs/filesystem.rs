@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bartizan_abi::{DeviceNumber, Errno};
 
@@ -53,17 +54,41 @@ pub enum CachePolicy {
 pub struct Filesystem {
     /// Number of this instance as `st_dev` shows it.
     pub device: DeviceNumber,
-    /// Whether nothing in it may be changed, by whatever mount.
-    pub read_only: bool,
+    /// Whether it can only be read, for good.
+    fixed: bool,
+    read_only: AtomicBool,
     ops: Box<dyn FilesystemOps>,
     /// Who watches inodes of it.
     watches: Watches,
 }
 
 impl Filesystem {
-    /// A new instance. `device` comes from [`Kernel::allocate_device`](crate::kernel::Kernel::allocate_device).
+    /// A new instance; one that is made read-only stays so. `device` comes from [`Kernel::allocate_device`](crate::kernel::Kernel::allocate_device).
     pub fn new(device: DeviceNumber, read_only: bool, ops: Box<dyn FilesystemOps>) -> Arc<Self> {
-        Arc::new(Self { device, read_only, ops, watches: Watches::default() })
+        Arc::new(Self {
+            device,
+            fixed: read_only,
+            read_only: AtomicBool::new(read_only),
+            ops,
+            watches: Watches::default(),
+        })
+    }
+
+    /// Whether nothing in it may be changed, by whatever mount.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Forbids or allows changes (`MS_RDONLY`).
+    ///
+    /// # Errors
+    /// `EROFS` for changes to what can only be read.
+    pub fn set_read_only(&self, read_only: bool) -> Result<(), Errno> {
+        if self.fixed && !read_only {
+            return Err(Errno::EROFS);
+        }
+        self.read_only.store(read_only, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Who watches inodes of it.

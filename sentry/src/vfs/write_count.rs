@@ -79,6 +79,11 @@ impl WriteShare {
         self.replace(inode, NONE);
     }
 
+    /// Whether it is a writer's.
+    pub(super) fn writes(&self) -> bool {
+        self.0.load(Ordering::Acquire) == WRITES
+    }
+
     fn replace(&self, inode: &Inode, new: u8) {
         match self.0.swap(new, Ordering::AcqRel) {
             WRITES => inode.write_count().remove_writer(),

@@ -7,7 +7,7 @@ use bartizan_abi::Errno;
 use super::copy::{Extent, Relation};
 use super::forest::{Forest, check_types};
 use super::{Mount, MountFlags, MountNamespace, Path, Propagation};
-use crate::vfs::{Dentry, FilesystemRoot};
+use crate::vfs::{Dentry, Filesystem, FilesystemRoot};
 
 impl MountNamespace {
     /// Mounts a file system on `path`.
@@ -92,6 +92,19 @@ impl MountNamespace {
             all.into_iter().for_each(|id| forest.set_propagation(id, propagation));
             Ok(())
         })
+    }
+
+    /// Forbids or allows changes to a file system, by whatever mount.
+    ///
+    /// # Errors
+    /// `EROFS` for changes to what can only be read, `EBUSY` if files are open for writing that must not be any more.
+    pub fn set_read_only(&self, filesystem: &Arc<Filesystem>, read_only: bool) -> Result<(), Errno> {
+        let forest = self.table.forest.read();
+        let mut shown = forest.nodes.values().filter(|node| Arc::ptr_eq(&node.mount.filesystem, filesystem));
+        if read_only && !filesystem.is_read_only() && shown.any(|node| node.mount.has_writers()) {
+            return Err(Errno::EBUSY);
+        }
+        filesystem.set_read_only(read_only)
     }
 
     /// Whether `mount` is in this namespace.

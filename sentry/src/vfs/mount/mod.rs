@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
+use bartizan_abi::Errno;
 use bitflags::bitflags;
 
 mod changes;
@@ -72,6 +73,8 @@ pub struct Mount {
     source: FsString,
     /// Where it is mounted; `None` for the root and for what is not in a tree.
     place: RwLock<Option<Place>>,
+    /// How many descriptions of regular files in it are open for writing.
+    writers: AtomicU32,
     /// Whether it was asked to go if nobody uses it (`MNT_EXPIRE`).
     expiring: AtomicBool,
 }
@@ -98,6 +101,7 @@ impl Mount {
             flags: AtomicU32::new(flags.bits()),
             source,
             place: RwLock::new(LockClass::MountPlace, None),
+            writers: AtomicU32::new(0),
             expiring: AtomicBool::new(false),
         })
     }
@@ -137,6 +141,29 @@ impl Mount {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
 
+    /// One more or one less file in it is open for writing.
+    pub(super) fn count_writer(&self, change: i32) {
+        self.writers.fetch_add(change.cast_unsigned(), Ordering::AcqRel);
+    }
+
+    /// Whether files in it are open for writing.
+    fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Acquire) > 0
+    }
+
+    /// Replaces its restrictions as a user asks.
+    ///
+    /// # Errors
+    /// `EBUSY` for a mount that becomes read-only while files in it are open for writing.
+    pub fn change_flags(&self, flags: MountFlags) -> Result<(), Errno> {
+        let old = self.flags();
+        if (flags - old).contains(MountFlags::READ_ONLY) && self.has_writers() {
+            return Err(Errno::EBUSY);
+        }
+        self.set_flags(flags);
+        Ok(())
+    }
+
     /// Notes that it shall go if nobody uses it; whether that was noted before.
     pub fn expire(&self) -> bool {
         self.expiring.swap(true, Ordering::Relaxed)
@@ -149,7 +176,7 @@ impl Mount {
 
     /// Whether nothing can be changed through it.
     pub fn is_read_only(&self) -> bool {
-        self.filesystem.read_only || self.flags().contains(MountFlags::READ_ONLY)
+        self.filesystem.is_read_only() || self.flags().contains(MountFlags::READ_ONLY)
     }
 
     /// Whether set-id bits mean nothing.

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, Timespec};
+use bartizan_abi::{DeviceNumber, Errno, FileType, Timespec};
 use bartizan_sentry::vfs::{AttributeChanges, FsStr, Inode, NewNode, Rename};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Timestamps, UTIME_OMIT, Uid};
 
@@ -50,7 +50,7 @@ impl Node {
         Ok(self.host().inode(directory.filesystem(), place, &found))
     }
 
-    /// Makes a regular file, FIFO or socket. Devices of the host are not for guests: `EPERM`.
+    /// Makes a regular file, FIFO or socket. Devices of the host are not for guests: `EPERM`, but for whiteouts, which are none.
     pub fn create(
         self: &Arc<Self>,
         directory: &Inode,
@@ -63,6 +63,9 @@ impl Node {
             FileType::Regular => return self.create_regular(directory, &parent, name, node),
             FileType::Fifo => rustix::fs::FileType::Fifo,
             FileType::Socket => rustix::fs::FileType::Socket,
+            FileType::CharacterDevice if node.device == DeviceNumber::NONE => {
+                rustix::fs::FileType::CharacterDevice
+            }
             _ => return Err(Errno::EPERM),
         };
         rustix::fs::mknodat(&*parent, name, kind, mode(node), 0).map_err(errno)?;

@@ -49,10 +49,28 @@ impl HostInode {
         Found::at(&*self.node.descriptor()?, name)
     }
 
-    /// Only the users' own attributes can be changed: the others would mean something to the host.
+    /// Only the users' own attributes can be changed: the others would mean something to the host. A layer of an overlay keeps what the
+    /// overlay needs too.
     fn check_xattr_change(&self, inode: &Inode, name: &FsStr) -> Result<(), Errno> {
         self.node.check_writable()?;
-        if name.starts_with(b"user.") && has_xattrs(inode) { Ok(()) } else { Err(Errno::EPERM) }
+        let layered = self.is_layer() && (is_mark(name) || name == b"security.capability");
+        let changeable = name.starts_with(b"user.") || layered;
+        if changeable && has_xattrs(inode) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    fn is_layer(&self) -> bool {
+        self.node.host().options().layer
+    }
+
+    /// Lets the attributes through that mean the same inside; those of the host's security modules are not there.
+    fn check_xattr_name(&self, name: &FsStr) -> Result<(), Errno> {
+        if name.starts_with(b"user.") || name == b"security.capability" || self.is_layer() && is_mark(name) {
+            Ok(())
+        } else if name.starts_with(b"security.") || name.starts_with(b"trusted.") {
+            Err(Errno::ENODATA)
+        } else {
+            Err(Errno::EOPNOTSUPP)
+        }
     }
 
     fn place(&self, name: &FsStr) -> Place {
@@ -152,7 +170,7 @@ impl InodeOps for HostInode {
 
     /// Attributes that mean something in the sandbox: the users' own and the capabilities of programs.
     fn get_xattr(&self, inode: &Inode, name: &FsStr) -> Result<Vec<u8>, Errno> {
-        check_xattr_name(name)?;
+        self.check_xattr_name(name)?;
         if !has_xattrs(inode) {
             return Err(Errno::ENODATA);
         }
@@ -193,7 +211,7 @@ impl InodeOps for HostInode {
             result => result.map_err(errno)?,
         };
         let names = list.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-        Ok(names.filter(|name| check_xattr_name(name).is_ok()).map(<[u8]>::to_vec).collect())
+        Ok(names.filter(|name| self.check_xattr_name(name).is_ok()).map(<[u8]>::to_vec).collect())
     }
 }
 
@@ -207,13 +225,7 @@ fn has_xattrs(inode: &Inode) -> bool {
     matches!(inode.kind(), FileType::Regular | FileType::Directory)
 }
 
-/// Lets the attributes through that mean the same inside; those of the host's security modules are not there.
-fn check_xattr_name(name: &FsStr) -> Result<(), Errno> {
-    if name.starts_with(b"user.") || name == b"security.capability" {
-        Ok(())
-    } else if name.starts_with(b"security.") || name.starts_with(b"trusted.") {
-        Err(Errno::ENODATA)
-    } else {
-        Err(Errno::EOPNOTSUPP)
-    }
+/// Whether an attribute is one by which overlays mark files of their layers.
+fn is_mark(name: &FsStr) -> bool {
+    name.starts_with(b"trusted.overlay.")
 }

@@ -50,6 +50,8 @@ pub use standard::{Imported, ImportedDescriptors};
 pub struct Options {
     /// Whether guests may change the tree.
     pub writable: bool,
+    /// Whether it is a layer of an overlay: its marks are read and written, and so are the capabilities of programs.
+    pub layer: bool,
     /// For how long names are.
     pub coherence: Coherence,
     /// For how long attributes are.
@@ -71,6 +73,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             writable: false,
+            layer: false,
             coherence: Coherence::Stable,
             attributes: Duration::from_secs(1),
             descriptors: 256,

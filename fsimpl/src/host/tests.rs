@@ -403,6 +403,7 @@ fn renamed_files_are_found_where_they_went() {
             new_name: to,
             target,
             flags,
+            owner: (0, 0),
         })
     };
     rename(&a, b"a", b"b", None, RenameFlags::empty()).unwrap();

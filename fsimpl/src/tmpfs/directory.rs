@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bartizan_abi::{DeviceNumber, Errno, FileType, RenameFlags, SealFlags, XattrFlags};
+use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, RenameFlags, SealFlags, XattrFlags};
 use bartizan_sentry::kernel::realtime;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
 use bartizan_sentry::vfs::{
@@ -182,6 +182,10 @@ impl InodeOps for Directory {
         self.contents.lock().entries.get(name).cloned().ok_or(Errno::ENOENT)
     }
 
+    fn revalidate(&self, _directory: &Arc<Inode>, name: &FsStr, child: Option<&Arc<Inode>>) -> bool {
+        self.contents.lock().entries.get(name).map(Arc::as_ptr) == child.map(Arc::as_ptr)
+    }
+
     fn create(&self, directory: &Arc<Inode>, name: &FsStr, node: &NewNode) -> Result<Arc<Inode>, Errno> {
         let tmpfs = self.node.tmpfs();
         if node.kind == FileType::Regular {
@@ -268,9 +272,6 @@ impl InodeOps for Directory {
     }
 
     fn rename(&self, rename: &Rename<'_>) -> Result<(), Errno> {
-        if rename.flags.contains(RenameFlags::RENAME_WHITEOUT) {
-            return Err(Errno::EINVAL);
-        }
         let new = rename.new_directory.downcast::<Self>().ok_or(Errno::EXDEV)?;
         if rename.flags.contains(RenameFlags::RENAME_EXCHANGE) {
             exchange(self, new, rename)
@@ -298,8 +299,27 @@ fn lock_two<'a>(
     }
 }
 
+/// What is left where the source of a rename was (`RENAME_WHITEOUT`), if anything.
+fn whiteout(directory: &Directory, rename: &Rename<'_>) -> Result<Option<Arc<Inode>>, Errno> {
+    if !rename.flags.contains(RenameFlags::RENAME_WHITEOUT) {
+        return Ok(None);
+    }
+    let node = NewNode {
+        kind: FileType::CharacterDevice,
+        mode: FileMode::empty(),
+        uid: rename.owner.0,
+        gid: rename.owner.1,
+        device: DeviceNumber::NONE,
+        now: realtime(),
+    };
+    let special = Special::new(directory.node.tmpfs(), &node)?;
+    let filesystem = Arc::clone(rename.old_directory.filesystem());
+    Ok(Some(Inode::new(special.number(), node.kind, filesystem, Box::new(special))))
+}
+
 /// Moves the source onto the target, which may exist.
 fn replace(old: &Directory, new: &Directory, rename: &Rename<'_>) -> Result<(), Errno> {
+    let whiteout = whiteout(old, rename)?;
     let target_directory = rename.target.and_then(|target| target.downcast::<Directory>());
     if let Some(target) = target_directory {
         target.remove_if_empty()?;
@@ -308,6 +328,9 @@ fn replace(old: &Directory, new: &Directory, rename: &Rename<'_>) -> Result<(), 
     to.as_deref().unwrap_or(&from).check_alive()?;
     let source = from.entries.remove(rename.old_name).ok_or(Errno::ENOENT)?;
     let replaced = to.as_deref_mut().unwrap_or(&mut from).entries.set(rename.new_name, source);
+    if let Some(whiteout) = whiteout {
+        from.entries.set(rename.old_name, whiteout);
+    }
     old.note_count(&from);
     if let Some(to) = &to {
         new.note_count(to);

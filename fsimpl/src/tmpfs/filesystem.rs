@@ -1,12 +1,12 @@
 //! One instance of tmpfs: its limits, and what is used of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bartizan_abi::{Errno, FsMagic};
 use bartizan_platform::memory::{MemoryFile, PAGE_SIZE};
 use bartizan_sentry::sync::{LockClass, Mutex};
-use bartizan_sentry::vfs::{FilesystemOps, FilesystemStatistics};
+use bartizan_sentry::vfs::{CachePolicy, FilesystemOps, FilesystemStatistics};
 
 use super::Options;
 
@@ -131,18 +131,33 @@ pub struct TmpfsOps {
     shared: Arc<Tmpfs>,
     type_name: &'static str,
     options: Mutex<Options>,
+    /// Whether it is a layer of another file system.
+    layer: AtomicBool,
 }
 
 impl TmpfsOps {
     /// The instance `shared`, which was made with `options`.
     pub fn new(shared: Arc<Tmpfs>, type_name: &'static str, options: &Options) -> Self {
-        Self { shared, type_name, options: Mutex::new(LockClass::Table, options.clone()) }
+        Self {
+            shared,
+            type_name,
+            options: Mutex::new(LockClass::Table, options.clone()),
+            layer: AtomicBool::new(false),
+        }
     }
 }
 
 impl FilesystemOps for TmpfsOps {
     fn type_name(&self) -> &'static str {
         self.type_name
+    }
+
+    fn cache_policy(&self) -> CachePolicy {
+        if self.layer.load(Ordering::Relaxed) { CachePolicy::Revalidate } else { CachePolicy::Always }
+    }
+
+    fn become_layer(&self) {
+        self.layer.store(true, Ordering::Relaxed);
     }
 
     /// Without a limit all numbers are zero, as Linux has it.

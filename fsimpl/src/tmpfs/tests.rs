@@ -56,6 +56,7 @@ fn rename(from: (&Arc<Inode>, &[u8]), to: (&Arc<Inode>, &[u8]), flags: RenameFla
         new_name: to.1,
         target: target.as_ref(),
         flags,
+        owner: (0, 0),
     })
 }
 

@@ -13,6 +13,10 @@ pub enum LockClass {
     Rename,
     /// The offset of an open file description; held over reads and writes that move it.
     FileOffset,
+    /// Entries of one directory of a file system that is made of others; parents before children.
+    LayeredDirectory,
+    /// A file goes from one layer of such a file system to another, or its name does.
+    CopyUp,
     /// Entries of one directory; parents before children (`i_rwsem`).
     Directory,
     /// The mount tree of a namespace.

@@ -141,10 +141,13 @@ pub fn mknodat(task: &CurrentTask, fd: FdNumber, path: UserPath, mode: u32, devi
         FileType::Directory => return Err(Errno::EPERM.into()),
         FileType::Symlink => return Err(Errno::EINVAL.into()),
         FileType::CharacterDevice | FileType::BlockDevice => {
-            if !task.credentials().has_capability(Capability::CAP_MKNOD) {
+            let device = DeviceNumber::decode(device);
+            // A whiteout of overlayfs stands for no device.
+            let whiteout = kind == FileType::CharacterDevice && device == DeviceNumber::NONE;
+            if !whiteout && !task.credentials().has_capability(Capability::CAP_MKNOD) {
                 return Err(Errno::EPERM.into());
             }
-            DeviceNumber::decode(device)
+            device
         }
         FileType::Regular | FileType::Fifo | FileType::Socket => DeviceNumber::NONE,
     };
@@ -249,9 +252,6 @@ pub fn renameat2(
 ) -> SysResult<()> {
     let exclusive = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_WHITEOUT;
     if flags.contains(RenameFlags::RENAME_EXCHANGE) && flags.intersects(exclusive) {
-        return Err(Errno::EINVAL.into());
-    }
-    if flags.contains(RenameFlags::RENAME_WHITEOUT) {
         return Err(Errno::EINVAL.into());
     }
     let old = old.read(task)?;

@@ -376,7 +376,7 @@ syscalls! {
     finit_module => refused::not_permitted, Refused("EPERM: no modules");
     sched_setattr => schedule::sched_setattr, Partial("policies and priorities are kept and reported, without effect; SCHED_DEADLINE is EBUSY");
     sched_getattr => schedule::sched_getattr, Full;
-    renameat2 => directory::renameat2, Partial("no RENAME_WHITEOUT");
+    renameat2 => directory::renameat2, Full;
     seccomp => seccomp::seccomp, Partial("SECCOMP_RET_TRACE gives ENOSYS; nothing is logged");
     getrandom => system::getrandom, Full;
     memfd_create => memfd::memfd_create, Partial("no huge pages");

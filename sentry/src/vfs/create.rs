@@ -251,6 +251,7 @@ pub fn rename(walker: &Walker<'_>, old: &Parent, new: &Parent, flags: RenameFlag
         new_name: &new.name,
         target: target.inode(),
         flags,
+        owner: (walker.credentials.fsuid, walker.credentials.fsgid),
     };
     old_directory.ops().rename(&rename)?;
     let cache = walker.namespace.cache();
@@ -322,8 +323,8 @@ fn check_rename(
     Ok(())
 }
 
-/// Locks one directory, or two in the order of their addresses.
-fn lock_two<'a>(
+/// Locks one directory, or two in the order of their addresses, for a rename.
+pub fn lock_two<'a>(
     first: &'a Arc<Inode>,
     second: &'a Arc<Inode>,
 ) -> (crate::sync::MutexGuard<'a, ()>, Option<crate::sync::MutexGuard<'a, ()>>) {

@@ -21,7 +21,7 @@ use crate::sync::{LockClass, Mutex, MutexGuard};
 /// What is asked of [`InodeOps::open`](super::InodeOps::open).
 #[derive(Debug)]
 pub struct OpenRequest<'a> {
-    /// Access mode and status flags; creation flags are already done.
+    /// Access mode and status flags; creation flags are already done, but for `O_TRUNC`: right after it is opened, a regular file is truncated.
     pub flags: OpenFlags,
     /// Who opens.
     pub credentials: &'a Credentials,

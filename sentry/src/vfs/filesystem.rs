@@ -32,6 +32,9 @@ pub trait FilesystemOps: Send + Sync + Debug {
         if options.is_empty() { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
+    /// From now on it is a layer of another file system, by which names change in it without the dentry cache: that has to ask.
+    fn become_layer(&self) {}
+
     /// Writes everything back.
     fn sync(&self) -> Result<(), Errno> {
         Ok(())

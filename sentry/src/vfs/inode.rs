@@ -40,12 +40,32 @@ impl Inode {
         filesystem: Arc<Filesystem>,
         ops: Box<dyn InodeOps>,
     ) -> Arc<Self> {
+        Self::with_entries_class(LockClass::Directory, number, kind, filesystem, ops)
+    }
+
+    /// As [`new`](Self::new), for a file system that is made of others: its directories are locked before theirs.
+    pub fn layered(
+        number: u64,
+        kind: FileType,
+        filesystem: Arc<Filesystem>,
+        ops: Box<dyn InodeOps>,
+    ) -> Arc<Self> {
+        Self::with_entries_class(LockClass::LayeredDirectory, number, kind, filesystem, ops)
+    }
+
+    fn with_entries_class(
+        entries: LockClass,
+        number: u64,
+        kind: FileType,
+        filesystem: Arc<Filesystem>,
+        ops: Box<dyn InodeOps>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             number,
             kind,
             filesystem,
             ops,
-            entries: Mutex::new(LockClass::Directory, ()),
+            entries: Mutex::new(entries, ()),
             writers: WriteCount::default(),
             opens: AtomicUsize::new(0),
             extra: std::sync::OnceLock::new(),
@@ -78,7 +98,7 @@ impl Inode {
         ops.downcast_ref()
     }
 
-    /// Locks the entries of a directory, class `Directory`.
+    /// Locks the entries of a directory, class `Directory` (or `LayeredDirectory`).
     pub fn lock_directory(&self) -> MutexGuard<'_, ()> {
         self.entries.lock()
     }
@@ -299,8 +319,10 @@ pub struct Rename<'a> {
     pub new_name: &'a FsStr,
     /// What has that name now, if anything.
     pub target: Option<&'a Arc<Inode>>,
-    /// `RENAME_NOREPLACE` (already checked) and `RENAME_EXCHANGE`.
+    /// `RENAME_NOREPLACE` (already checked), `RENAME_EXCHANGE` and `RENAME_WHITEOUT`.
     pub flags: RenameFlags,
+    /// Who owns the whiteout that is left where the source was, user and group.
+    pub owner: (u32, u32),
 }
 
 /// Where a symbolic link leads.

@@ -32,6 +32,7 @@ mod walk;
 mod write_count;
 
 pub use access_time::{AccessRule, touch_accessed};
+pub use create::lock_two;
 pub use dentry::{Dentry, DentryCache};
 pub use device::{DeviceOps, DeviceRegistry};
 pub use fd_table::{FdFlags, FdNumber, FdTable, NR_OPEN};

@@ -165,8 +165,9 @@ fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<A
 fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<Arc<File>> {
     let inode = path.inode();
     break_leases(inode, flags, walker.task)?;
+    let asked = flags & (KEPT | OpenFlags::O_TRUNC);
     let flags = flags & KEPT;
-    let request = OpenRequest { flags, credentials: walker.credentials, task: walker.task, path };
+    let request = OpenRequest { flags: asked, credentials: walker.credentials, task: walker.task, path };
     let ops = match inode.kind() {
         FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice
             if inode.ops().opens_everything() =>
@@ -192,7 +193,8 @@ fn open_checked(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult
 fn open_for_writing(request: &OpenRequest<'_>) -> SysResult<Arc<File>> {
     let inode = request.path.inode();
     writing(inode, || {
-        let file = File::new(inode.ops().open(inode, request)?, request.path.clone(), request.flags);
+        let flags = request.flags & KEPT;
+        let file = File::new(inode.ops().open(inode, request)?, request.path.clone(), flags);
         file.count_as_writer()?;
         notify::on_file(request.path, InotifyMask::IN_OPEN);
         Ok(file)

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bartizan_fsimpl::host::ImportedDescriptors;
-use bartizan_fsimpl::{dev, devpts, proc, sys, tmpfs};
+use bartizan_fsimpl::{dev, devpts, overlay, proc, sys, tmpfs};
 use bartizan_platform::systrap::SystrapOptions;
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions, Profiler};
 use bartizan_sentry::syscalls::trace::Tracer;
@@ -183,6 +183,7 @@ fn register_filesystems(kernel: &Kernel) {
     types.register("mqueue", |new| {
         new.kernel.ipc().message_files().root(new.kernel).ok_or(bartizan_abi::Errno::ENODEV)
     });
+    types.register("overlay", overlay::mount);
     types.register("tmpfs", |new| {
         tmpfs::new(new.kernel, &tmpfs::Options::parse(new.options, new.kernel.memory().limit())?)
     });

@@ -33,7 +33,7 @@ mod terminal;
 pub use builder::SandboxBuilder;
 pub use command::{Command, ExitStatus, Output, Process, Stdio, User};
 pub use error::{Error, Result};
-pub use mount::Mount;
+pub use mount::{Changes, Mount};
 pub use platforms::PlatformKind;
 pub use sandbox::Sandbox;
 pub use terminal::{Terminal, TerminalSize};

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan_abi::Errno;
-use bartizan_fsimpl::{host, tmpfs};
-use bartizan_sentry::kernel::Kernel;
-use bartizan_sentry::vfs::{FilesystemRoot, MountFlags};
+use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType};
+use bartizan_fsimpl::{host, overlay, tmpfs};
+use bartizan_sentry::kernel::{Kernel, realtime};
+use bartizan_sentry::vfs::{FilesystemRoot, Inode, MountFlags, NewNode};
 
 use crate::builder::mount_flags;
 use crate::{Error, Result};
@@ -29,7 +29,18 @@ pub struct Mount {
 enum Kind {
     HostDirectory(PathBuf),
     Tmpfs,
+    Overlay(Vec<Mount>, Changes),
     Custom(Box<MakeFilesystem>),
+}
+
+/// Where what the sandbox changes in an [overlay](Mount::overlay) is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// In the sandbox's memory: gone with the sandbox.
+    Memory,
+    /// In this directory of the host, in its sub-directories `upper` and `work`, which are made if they are not there. The format is that of
+    /// Linux's overlayfs, and another sandbox that is given the same directory goes on from there. One at a time may use it.
+    Directory(PathBuf),
 }
 
 /// Makes the root of an embedder's file system for a kernel.
@@ -55,6 +66,13 @@ impl Mount {
     /// An empty file system in the sandbox's memory.
     pub fn tmpfs() -> Self {
         Self::new(Kind::Tmpfs, false)
+    }
+
+    /// Several trees as one, the first on top of the others: what a layer has hides what those below have under the same name, and
+    /// directories show what all layers have. The sandbox sees a tree that it can write; what it changes is kept as `changes` says, and the
+    /// layers stay as they are. All are directories, or a single regular file.
+    pub fn overlay(layers: impl IntoIterator<Item = Mount>, changes: Changes) -> Self {
+        Self::new(Kind::Overlay(layers.into_iter().collect(), changes), false)
     }
 
     /// A file system of the embedder's own; see `examples/custom_fs.rs`.
@@ -94,6 +112,7 @@ impl Mount {
         match &self.kind {
             Kind::HostDirectory(_) => b"host".to_vec(),
             Kind::Tmpfs => b"tmpfs".to_vec(),
+            Kind::Overlay(..) => b"overlay".to_vec(),
             // The type of the file system is shown instead.
             Kind::Custom(_) => Vec::new(),
         }
@@ -113,15 +132,75 @@ impl Mount {
                 // What is shared with the host for writing is likely to be changed there too.
                 let coherence =
                     if writable { host::Coherence::Within(FRESHNESS) } else { host::Coherence::Stable };
-                let options = host::Options { writable, coherence, ..host::Options::default() };
-                host::new(kernel, &path, &options)
-                    .map_err(|errno| Error::HostDirectory { path, source: errno.into() })
+                host_tree(kernel, path, &host::Options { writable, coherence, ..host::Options::default() })
             }
             Kind::Tmpfs => {
                 let options = tmpfs::Options::parse(self.options.as_bytes(), kernel.memory().limit());
                 tmpfs::new(kernel, &options.map_err(refused)?).map_err(refused)
             }
+            Kind::Overlay(layers, changes) => {
+                let lower = layers.into_iter().map(|layer| Ok(layer.make_layer(kernel, target)?.inode));
+                let lower = lower.collect::<Result<Vec<_>>>()?;
+                let top = lower.first().ok_or_else(|| refused(Errno::EINVAL))?;
+                let upper = if self.read_only { None } else { Some(changes.make(kernel, target, top)?) };
+                let shown = "lowerdir=lower,upperdir=upper,workdir=work".to_owned();
+                overlay::new(kernel, overlay::Layers { lower, upper, shown }).map_err(refused)
+            }
             Kind::Custom(make) => make(kernel).map_err(refused),
         }
     }
+
+    /// As [`make`](Self::make), for a layer that is not changed.
+    fn make_layer(self, kernel: &Arc<Kernel>, target: &[u8]) -> Result<FilesystemRoot> {
+        match self.kind {
+            Kind::HostDirectory(path) => {
+                host_tree(kernel, path, &host::Options { layer: true, ..host::Options::default() })
+            }
+            kind => Self { kind, ..self }.make(kernel, target),
+        }
+    }
+}
+
+impl Changes {
+    /// The upper layer of an overlay over `top`, the mode and owner of which it has at first.
+    fn make(self, kernel: &Arc<Kernel>, target: &[u8], top: &Inode) -> Result<overlay::Upper> {
+        let refused = |errno| Error::Mount { target: String::from_utf8_lossy(target).into_owned(), errno };
+        let root = match self {
+            Self::Memory => {
+                let options = tmpfs::Options { mode: FileMode::new(0o755), ..tmpfs::Options::default() };
+                tmpfs::new(kernel, &options).map_err(refused)?
+            }
+            Self::Directory(path) => {
+                // Nobody else changes it meanwhile.
+                let options = host::Options { writable: true, layer: true, ..host::Options::default() };
+                host_tree(kernel, path, &options)?
+            }
+        };
+        let node = new_directory(top).map_err(refused)?;
+        let directory = |name: &[u8]| match root.inode.ops().lookup(&root.inode, name) {
+            Err(Errno::ENOENT) => root.inode.ops().make_directory(&root.inode, name, &node),
+            found => found,
+        };
+        let (upper, work) = (directory(b"upper").map_err(refused)?, directory(b"work").map_err(refused)?);
+        Ok(overlay::Upper { directory: upper, work, user_marks: false })
+    }
+}
+
+/// What the directories of an upper layer over `top` are made as.
+fn new_directory(top: &Inode) -> std::result::Result<NewNode, Errno> {
+    let attributes = top.attributes()?;
+    let mode = if attributes.kind == FileType::Directory { attributes.mode } else { FileMode::new(0o755) };
+    Ok(NewNode {
+        kind: FileType::Directory,
+        mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        device: DeviceNumber::NONE,
+        now: realtime(),
+    })
+}
+
+/// The tree at `path` of the host.
+fn host_tree(kernel: &Arc<Kernel>, path: PathBuf, options: &host::Options) -> Result<FilesystemRoot> {
+    host::new(kernel, &path, options).map_err(|errno| Error::HostDirectory { path, source: errno.into() })
 }

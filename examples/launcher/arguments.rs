@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bartizan::{PlatformKind, User};
+use bartizan::{Changes, PlatformKind, User};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
@@ -26,7 +26,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a command over the host's file system, read-only, with fresh /tmp, /run and /dev/shm
+    /// Run a command over the host's file system, changes of which stay in the sandbox, with fresh /tmp, /run and /dev/shm
     Do(Box<DoOptions>),
 }
 
@@ -42,9 +42,13 @@ pub struct DoOptions {
     /// Never keep two processors busy for one program: calls are slower (platform systrap)
     #[arg(long)]
     pub no_spinning: bool,
-    /// The directory of the host that becomes the root, read-only
+    /// The directory of the host that becomes the root
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub rootfs: PathBuf,
+    /// Where changes of the root are kept, over the host's directory: `memory`, `dir:PATH` (a directory of the host, for later runs too), or `none`:
+    /// nothing can be changed
+    #[arg(long, value_name = "WHERE", value_parser = overlay, default_value = "memory")]
+    pub overlay: Overlay,
     /// Show a directory or file of the host at another place; read-only with `:ro`
     #[arg(long, value_name = "SRC:DST[:ro]", value_parser = bind)]
     pub bind: Vec<Bind>,
@@ -86,6 +90,15 @@ pub struct DoOptions {
     pub command: Vec<OsString>,
 }
 
+/// `--overlay`.
+#[derive(Debug, Clone)]
+pub enum Overlay {
+    /// The root can be changed; where the changes are.
+    Changes(Changes),
+    /// It cannot.
+    None,
+}
+
 /// One `--bind`.
 #[derive(Debug, Clone)]
 pub struct Bind {
@@ -118,6 +131,15 @@ fn one_line(message: &str) -> String {
 
 fn platform(text: &str) -> Result<PlatformKind, String> {
     text.parse().map_err(|error: bartizan::Error| error.to_string())
+}
+
+fn overlay(text: &str) -> Result<Overlay, String> {
+    match text.split_once(':') {
+        None if text == "memory" => Ok(Overlay::Changes(Changes::Memory)),
+        None if text == "none" => Ok(Overlay::None),
+        Some(("dir", path)) if !path.is_empty() => Ok(Overlay::Changes(Changes::Directory(path.into()))),
+        _ => Err("expected memory, dir:PATH or none".to_owned()),
+    }
 }
 
 fn bind(text: &str) -> Result<Bind, String> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use bartizan::{Command, Error, Mount, Profiler, Result, Sandbox, Stdio};
 
 use crate::LAUNCHER_FAILED;
-use crate::arguments::{DoOptions, variable};
+use crate::arguments::{DoOptions, Overlay, variable};
 use crate::terminal::{Bridge, own_size};
 
 /// The program is there but cannot be run.
@@ -100,7 +100,7 @@ fn build(options: &DoOptions, profile: Option<&Profile>) -> Result<Sandbox> {
         .patch_calls(!options.no_patching)
         .spin(!options.no_spinning)
         .hostname(&options.hostname)
-        .root(Mount::host_directory(&options.rootfs))
+        .root(root(options))
         .mount("/tmp", Mount::tmpfs().with_options("mode=1777"))
         .mount("/run", Mount::tmpfs().with_options("mode=755"))
         .mount("/dev/shm", Mount::tmpfs().with_options("mode=1777"));
@@ -128,6 +128,15 @@ fn build(options: &DoOptions, profile: Option<&Profile>) -> Result<Sandbox> {
         builder = builder.strace(sink);
     }
     builder.build()
+}
+
+/// What is mounted at the root.
+fn root(options: &DoOptions) -> Mount {
+    let host = Mount::host_directory(&options.rootfs);
+    match &options.overlay {
+        Overlay::Changes(changes) => Mount::overlay([host], changes.clone()),
+        Overlay::None => host,
+    }
 }
 
 /// The program that the options describe.

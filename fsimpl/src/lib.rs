@@ -7,6 +7,7 @@
 pub mod dev;
 pub mod devpts;
 pub mod host;
+pub mod overlay;
 pub mod proc;
 mod pseudo;
 pub mod sys;

@@ -371,7 +371,7 @@ fn prepare(upper: &super::Upper) -> Result<(Upper, bool), Errno> {
     if !same || directory.kind() != FileType::Directory || base.kind() != FileType::Directory {
         return Err(Errno::EINVAL);
     }
-    if directory.filesystem().read_only {
+    if directory.filesystem().is_read_only() {
         return Err(Errno::EROFS);
     }
     let work = match find(base, b"work")? {

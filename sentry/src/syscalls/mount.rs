@@ -112,7 +112,7 @@ fn resolve(task: &CurrentTask, path: &[u8], follow: FollowLast) -> Result<Path, 
     task.resolve_at(FdNumber(AT_FDCWD), path, AtFlags::empty(), follow)
 }
 
-fn check_privilege(task: &CurrentTask) -> Result<(), Errno> {
+pub(super) fn check_privilege(task: &CurrentTask) -> Result<(), Errno> {
     if task.credentials().has_capability(Capability::CAP_SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
@@ -175,7 +175,7 @@ fn new_flags(mount: &Mount, request: Request) -> Result<MountFlags, Errno> {
 }
 
 /// The one type of propagation that `request` names.
-fn propagation(request: Request) -> Result<Propagation, Errno> {
+pub(super) fn propagation(request: Request) -> Result<Propagation, Errno> {
     match request - Request::MS_REC - Request::MS_SILENT {
         Request::MS_SHARED => Ok(Propagation::Shared),
         Request::MS_PRIVATE => Ok(Propagation::Private),

@@ -5,10 +5,10 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
-    kcmp, limits, lock, membarrier, memfd, memory, mount, mqueue, open, pidfd, pipe, poll, prctl, priority,
-    process, process_memory, ptrace, read_write, refused, restart, schedule, seccomp, signal, socket, stat,
-    statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr,
-    xattr_at,
+    kcmp, limits, lock, membarrier, memfd, memory, mount, mount_tree, mqueue, open, pidfd, pipe, poll, prctl,
+    priority, process, process_memory, ptrace, read_write, refused, restart, schedule, seccomp, signal,
+    socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage,
+    wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -399,6 +399,8 @@ syscalls! {
     io_uring_setup => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_enter => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     io_uring_register => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
+    open_tree => mount_tree::open_tree, Full;
+    move_mount => mount_tree::move_mount, Full;
     pidfd_open => pidfd::pidfd_open, Partial("no PIDFD_THREAD");
     clone3 => process::clone3, Partial("no new namespaces");
     close_range => open::close_range, Full;
@@ -406,6 +408,7 @@ syscalls! {
     pidfd_getfd => pidfd::pidfd_getfd, Full;
     faccessat2 => stat::faccessat2, Full;
     epoll_pwait2 => epoll::epoll_pwait2, Full;
+    mount_setattr => mount_tree::mount_setattr, Partial("no mounts that map identities");
     quotactl_fd => refused::not_built, Refused("ENOSYS: as without CONFIG_QUOTA");
     landlock_create_ruleset => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY_LANDLOCK");
     landlock_add_rule => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY_LANDLOCK");
@@ -425,6 +428,7 @@ syscalls! {
     getxattrat => xattr_at::getxattrat, Full;
     listxattrat => xattr_at::listxattrat, Full;
     removexattrat => xattr_at::removexattrat, Full;
+    open_tree_attr => mount_tree::open_tree_attr, Partial("no mounts that map identities");
 }
 
 /// The table line of call `number`, if it is implemented or refused with a reason.

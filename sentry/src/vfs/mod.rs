@@ -43,8 +43,11 @@ pub use fs_context::{FsContext, open_program};
 pub use inode::{Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
-pub use mount::{Mount, MountFlags, MountNamespace, MountReport, Path, Propagation, Unmount};
-pub use open::OpenHow;
+pub use mount::{
+    DetachedTree, FlagChanges, Mount, MountFlags, MountNamespace, MountReport, Path, Propagation, Side,
+    Unmount,
+};
+pub use open::{OpenHow, open_place};
 pub use transfer::Position;
 pub use types::{
     AttributeChanges, Attributes, FilesystemStatistics, FsStr, FsString, NAME_MAX, NewNode, PATH_MAX,

@@ -246,6 +246,11 @@ pub(super) fn uninterrupted(error: SysError) -> Errno {
     }
 }
 
+/// A description of `path` with `O_PATH`.
+pub fn open_place(path: Path) -> Arc<File> {
+    File::new(Box::new(PathOnly), path, OpenFlags::O_PATH)
+}
+
 /// What a description with `O_PATH` does: nothing.
 #[derive(Debug)]
 struct PathOnly;

@@ -57,6 +57,8 @@ pub(super) struct Tree {
     pub(super) root: u64,
     /// In the order of their making, the root among them.
     pub(super) mounts: BTreeSet<u64>,
+    /// The tree of the namespace in which it was made, if it is not one itself.
+    pub(super) origin: Option<u64>,
 }
 
 /// A mount that is in no tree any more, and where it was.
@@ -107,7 +109,7 @@ impl Forest {
     pub(super) fn plant(&mut self, root: u64) -> u64 {
         self.last_tree += 1;
         let tree = self.last_tree;
-        self.trees.insert(tree, Tree { root, mounts: BTreeSet::new() });
+        self.trees.insert(tree, Tree { root, mounts: BTreeSet::new(), origin: None });
         self.set_tree(root, tree);
         tree
     }

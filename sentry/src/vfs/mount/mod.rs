@@ -7,7 +7,8 @@
 //!
 //! - [`namespace`]: the tree that a process sees, and how one is made and ends;
 //! - [`copy`]: copies of trees; [`groups`]: peers and slaves; [`propagation`]: where else a change happens;
-//! - [`changes`], [`unmount`], [`pivot`]: `mount(2)`, `umount2(2)`, `pivot_root(2)`; [`report`]: what `/proc` and `statmount(2)` show.
+//! - [`changes`], [`unmount`], [`pivot`]: `mount(2)`, `umount2(2)`, `pivot_root(2)`; [`detached`], [`attributes`]: `open_tree(2)`,
+//!   `move_mount(2)`, `mount_setattr(2)`; [`report`]: what `/proc` and `statmount(2)` show.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,8 +16,10 @@ use std::sync::{Arc, Weak};
 use bartizan_abi::Errno;
 use bitflags::bitflags;
 
+mod attributes;
 mod changes;
 mod copy;
+mod detached;
 mod forest;
 mod groups;
 mod namespace;
@@ -28,6 +31,8 @@ mod rootfs;
 mod table;
 mod unmount;
 
+pub use attributes::FlagChanges;
+pub use detached::{DetachedTree, Side};
 pub use groups::Propagation;
 pub use namespace::MountNamespace;
 pub use path::Path;
@@ -147,7 +152,7 @@ impl Mount {
     }
 
     /// Whether files in it are open for writing.
-    fn has_writers(&self) -> bool {
+    pub(in crate::vfs) fn has_writers(&self) -> bool {
         self.writers.load(Ordering::Acquire) > 0
     }
 

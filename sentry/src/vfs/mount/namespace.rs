@@ -7,7 +7,6 @@ use bartizan_abi::Errno;
 use super::copy::{Extent, Relation};
 use super::forest::Forest;
 use super::table::MountTable;
-use super::unmount::Spread;
 use super::{Mount, MountFlags, Path, rootfs};
 use crate::sync::{LockClass, RwLock};
 use crate::vfs::{DentryCache, DeviceRegistry, FilesystemRoot};
@@ -118,11 +117,6 @@ impl MountNamespace {
 
 impl Drop for MountNamespace {
     fn drop(&mut self) {
-        self.table.change(|forest| {
-            if let Some(root) = forest.trees.get(&self.tree).map(|tree| tree.root) {
-                forest.unmount(root, Spread::Here);
-            }
-            forest.trees.remove(&self.tree);
-        });
+        self.table.end_tree(self.tree);
     }
 }

@@ -121,7 +121,7 @@ impl Forest {
     }
 
     /// The mounts that see what is mounted on `dentry` of mount number `id`, but for itself.
-    fn all_receivers(&self, id: u64, dentry: &Arc<Dentry>) -> Vec<u64> {
+    pub(super) fn all_receivers(&self, id: u64, dentry: &Arc<Dentry>) -> Vec<u64> {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
         let mut rest: Vec<u32> = self.node(id).and_then(|node| node.group).into_iter().collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::forest::{Forest, Gone};
+use super::unmount::Spread;
 use crate::sync::RwLock;
 use crate::vfs::{DentryCache, DeviceRegistry, Filesystem, notify};
 
@@ -42,6 +43,18 @@ impl MountTable {
         notify::on_unmount(&unused);
         self.cache.forget_filesystems(&unused);
         result
+    }
+
+    /// Takes out all mounts of `tree`, whose end nobody else sees.
+    pub(super) fn end_tree(&self, tree: u64) {
+        self.change(|forest| {
+            let Some(root) = forest.trees.get(&tree).map(|tree| tree.root) else { return };
+            // What was its top may be in another tree by now.
+            if forest.node(root).is_some_and(|node| node.tree == tree) {
+                forest.unmount(root, Spread::Here);
+            }
+            forest.trees.remove(&tree);
+        });
     }
 }
 

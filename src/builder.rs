@@ -9,7 +9,7 @@ use bartizan_platform::systrap::SystrapOptions;
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions, Profiler};
 use bartizan_sentry::syscalls::trace::Tracer;
 use bartizan_sentry::vfs::{
-    DeviceRegistry, FilesystemRoot, FollowLast, FsContext, MountFlags, MountNamespace,
+    DeviceRegistry, FilesystemRoot, FollowLast, FsContext, MountFlags, MountNamespace, Parameters,
 };
 
 use crate::mount::{Mount, SMALLEST_MEMORY};
@@ -187,6 +187,25 @@ fn register_filesystems(kernel: &Kernel) {
     types.register("tmpfs", |new| {
         tmpfs::new(new.kernel, &tmpfs::Options::parse(new.options, new.kernel.memory().limit())?)
     });
+    describe_filesystems(kernel);
+}
+
+/// Says which options file systems take, for programs that set them one by one.
+fn describe_filesystems(kernel: &Kernel) {
+    let types = kernel.filesystem_types();
+    for name in ["sysfs", "mqueue"] {
+        types.describe(name, Parameters::new(&[], &[], |_| Ok(())));
+    }
+    let limit = kernel.memory().limit();
+    for name in ["tmpfs", "devtmpfs"] {
+        let values = &["size", "nr_blocks", "nr_inodes", "mode", "uid", "gid", "huge"];
+        let flags = &["inode32", "inode64", "noswap"];
+        let check = move |option: &[u8]| tmpfs::Options::parse(option, limit).map(drop);
+        types.describe(name, Parameters::new(values, flags, check));
+    }
+    let values = &["uid", "gid", "mode", "ptmxmode", "max"];
+    let check = |option: &[u8]| devpts::Options::parse(option).map(drop);
+    types.describe("devpts", Parameters::new(values, &["newinstance"], check));
 }
 
 /// `/dev`, with what every program expects in it.

@@ -33,6 +33,8 @@ pub enum AnonymousKind {
     Seccomp,
     /// `inotify_init(2)`.
     Inotify,
+    /// `fsopen(2)`.
+    FsContext,
 }
 
 impl AnonymousKind {
@@ -56,6 +58,7 @@ impl AnonymousKind {
             Self::Pidfd => "anon_inode:[pidfd]".to_owned(),
             Self::Seccomp => "anon_inode:seccomp notify".to_owned(),
             Self::Inotify => "anon_inode:inotify".to_owned(),
+            Self::FsContext => "anon_inode:[fscontext]".to_owned(),
         }
     }
 

@@ -27,6 +27,7 @@ mod membarrier;
 mod memfd;
 mod memory;
 mod mount;
+mod mount_filesystem;
 mod mount_tree;
 mod mqueue;
 mod open;

@@ -108,7 +108,7 @@ fn read_options(task: &CurrentTask, data: UserAddr) -> Result<FsString, Errno> {
     }
 }
 
-fn resolve(task: &CurrentTask, path: &[u8], follow: FollowLast) -> Result<Path, Errno> {
+pub(super) fn resolve(task: &CurrentTask, path: &[u8], follow: FollowLast) -> Result<Path, Errno> {
     task.resolve_at(FdNumber(AT_FDCWD), path, AtFlags::empty(), follow)
 }
 

@@ -5,10 +5,10 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
-    kcmp, limits, lock, membarrier, memfd, memory, mount, mount_tree, mqueue, open, pidfd, pipe, poll, prctl,
-    priority, process, process_memory, ptrace, read_write, refused, restart, schedule, seccomp, signal,
-    socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory, time, timer, usage,
-    wait, xattr, xattr_at,
+    kcmp, limits, lock, membarrier, memfd, memory, mount, mount_filesystem, mount_tree, mqueue, open, pidfd,
+    pipe, poll, prctl, priority, process, process_memory, ptrace, read_write, refused, restart, schedule,
+    seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory,
+    time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -401,6 +401,10 @@ syscalls! {
     io_uring_register => refused::not_built, Refused("ENOSYS: as without CONFIG_IO_URING");
     open_tree => mount_tree::open_tree, Full;
     move_mount => mount_tree::move_mount, Full;
+    fsopen => mount_filesystem::fsopen, Full;
+    fsconfig => mount_filesystem::fsconfig, Partial("no file system takes bytes, places or files");
+    fsmount => mount_filesystem::fsmount, Full;
+    fspick => mount_filesystem::fspick, Full;
     pidfd_open => pidfd::pidfd_open, Partial("no PIDFD_THREAD");
     clone3 => process::clone3, Partial("no new namespaces");
     close_range => open::close_range, Full;

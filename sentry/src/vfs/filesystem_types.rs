@@ -29,9 +29,55 @@ impl fmt::Debug for NewFilesystem<'_> {
 /// Makes a new instance.
 pub type MakeFilesystem = dyn Fn(&NewFilesystem<'_>) -> Result<FilesystemRoot, Errno> + Send + Sync;
 
+/// The options of a type, for who sets them one by one (`fsconfig(2)`).
+pub struct Parameters {
+    values: &'static [&'static str],
+    flags: &'static [&'static str],
+    check: Box<CheckOption>,
+}
+
+/// Whether the type takes one option: `size=1m`.
+type CheckOption = dyn Fn(&FsStr) -> Result<(), Errno> + Send + Sync;
+
+impl fmt::Debug for Parameters {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.values).entries(self.flags).finish()
+    }
+}
+
+impl Parameters {
+    /// Options with values, and options without; `check` says whether the type takes one option as a whole.
+    pub fn new(
+        values: &'static [&'static str],
+        flags: &'static [&'static str],
+        check: impl Fn(&FsStr) -> Result<(), Errno> + Send + Sync + 'static,
+    ) -> Self {
+        Self { values, flags, check: Box::new(check) }
+    }
+
+    pub(super) fn knows(&self, name: &FsStr) -> bool {
+        self.values.iter().chain(self.flags).any(|known| known.as_bytes() == name)
+    }
+
+    pub(super) fn is_flag(&self, name: &FsStr) -> bool {
+        self.flags.iter().any(|known| known.as_bytes() == name)
+    }
+
+    pub(super) fn check(&self, option: &FsStr) -> Result<(), Errno> {
+        (self.check)(option)
+    }
+}
+
+/// What is known of a type.
+struct Known {
+    name: &'static str,
+    make: Arc<MakeFilesystem>,
+    parameters: Option<Arc<Parameters>>,
+}
+
 /// What can be mounted by name.
 pub struct FilesystemTypes {
-    types: RwLock<Vec<(&'static str, Arc<MakeFilesystem>)>>,
+    types: RwLock<Vec<Known>>,
 }
 
 impl Default for FilesystemTypes {
@@ -54,18 +100,31 @@ impl FilesystemTypes {
         make: impl Fn(&NewFilesystem<'_>) -> Result<FilesystemRoot, Errno> + Send + Sync + 'static,
     ) {
         let mut types = self.types.write();
-        types.retain(|(other, _)| *other != name);
-        types.push((name, Arc::new(make)));
+        types.retain(|other| other.name != name);
+        types.push(Known { name, make: Arc::new(make), parameters: None });
+    }
+
+    /// Says which options the type `name`, which is known, takes: a wrong one is told when it is set (`fsconfig(2)`), and not only when
+    /// an instance is made.
+    pub fn describe(&self, name: &str, parameters: Parameters) {
+        if let Some(known) = self.types.write().iter_mut().find(|known| known.name == name) {
+            known.parameters = Some(Arc::new(parameters));
+        }
+    }
+
+    /// The options that the type `name` takes, if that was said.
+    pub fn parameters(&self, name: &FsStr) -> Option<Arc<Parameters>> {
+        self.types.read().iter().find(|known| known.name.as_bytes() == name)?.parameters.clone()
     }
 
     /// What makes instances of the type `name`; `None` if it is not known.
     pub fn find(&self, name: &FsStr) -> Option<Arc<MakeFilesystem>> {
         let types = self.types.read();
-        types.iter().find(|(other, _)| other.as_bytes() == name).map(|(_, make)| Arc::clone(make))
+        types.iter().find(|known| known.name.as_bytes() == name).map(|known| Arc::clone(&known.make))
     }
 
     /// The names, in the order in which they were registered.
     pub fn names(&self) -> Vec<&'static str> {
-        self.types.read().iter().map(|(name, _)| *name).collect()
+        self.types.read().iter().map(|known| known.name).collect()
     }
 }

@@ -38,14 +38,14 @@ pub use device::{DeviceOps, DeviceRegistry};
 pub use fd_table::{FdFlags, FdNumber, FdTable, NR_OPEN};
 pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
 pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
-pub use filesystem_types::{FilesystemTypes, MakeFilesystem, NewFilesystem};
+pub use filesystem_types::{FilesystemTypes, MakeFilesystem, NewFilesystem, Parameters};
 pub use fs_context::{FsContext, open_program};
 pub use inode::{Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
 pub use mount::{
-    DetachedTree, FlagChanges, Mount, MountFlags, MountNamespace, MountReport, Path, Propagation, Side,
-    Unmount,
+    DetachedTree, FlagChanges, FsConfiguration, Mount, MountFlags, MountNamespace, MountReport, Order,
+    ParameterValue, Path, Propagation, Side, Unmount,
 };
 pub use open::{OpenHow, open_place};
 pub use transfer::Position;

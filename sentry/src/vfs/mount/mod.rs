@@ -8,7 +8,7 @@
 //! - [`namespace`]: the tree that a process sees, and how one is made and ends;
 //! - [`copy`]: copies of trees; [`groups`]: peers and slaves; [`propagation`]: where else a change happens;
 //! - [`changes`], [`unmount`], [`pivot`]: `mount(2)`, `umount2(2)`, `pivot_root(2)`; [`detached`], [`attributes`]: `open_tree(2)`,
-//!   `move_mount(2)`, `mount_setattr(2)`; [`report`]: what `/proc` and `statmount(2)` show.
+//!   `move_mount(2)`, `mount_setattr(2)`; [`configuration`]: `fsopen(2)`; [`report`]: what `/proc` and `statmount(2)` show.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -18,6 +18,7 @@ use bitflags::bitflags;
 
 mod attributes;
 mod changes;
+mod configuration;
 mod copy;
 mod detached;
 mod forest;
@@ -32,6 +33,7 @@ mod table;
 mod unmount;
 
 pub use attributes::FlagChanges;
+pub use configuration::{FsConfiguration, Order, ParameterValue};
 pub use detached::{DetachedTree, Side};
 pub use groups::Propagation;
 pub use namespace::MountNamespace;

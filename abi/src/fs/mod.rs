@@ -20,8 +20,8 @@ pub use fcntl::{
 pub use inotify::{FanotifyInitFlags, InotifyEvent, InotifyInitFlags, InotifyMask};
 pub use mode::{AccessMode, DeviceNumber, FileMode, FileType, S_IFMT};
 pub use mount::{
-    FsConfigCommand, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttr, MountAttributes, MountFlags,
-    MoveMountFlags, OpenTreeFlags, UmountFlags,
+    FsConfigCommand, FsMountFlags, FsOpenFlags, FsPickFlags, MntIdReq, MountAttr, MountAttributes,
+    MountFlags, MoveMountFlags, OpenTreeFlags, StatMount, StatMountMask, UmountFlags,
 };
 pub use open::{
     AT_FDCWD, AccessRequest, AtFlags, CloseRangeFlags, FallocateFlags, MemfdFlags, OPEN_HOW_SIZE_VER0,

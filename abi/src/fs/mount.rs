@@ -223,3 +223,124 @@ abi_structs! {
         pub userns_fd: u64,
     }
 }
+
+abi_structs! {
+    /// `struct mnt_id_req` of `statmount(2)` and `listmount(2)`.
+    pub struct MntIdReq: 32 {
+        /// The size of what the caller knows.
+        pub size: u32,
+        /// A descriptor of a mount namespace, or zero.
+        pub mnt_ns_fd: u32,
+        /// The unique number of a mount.
+        pub mnt_id: u64,
+        /// What is wanted, or behind which mount a list goes on.
+        pub param: u64,
+        /// The number of a mount namespace, or zero.
+        pub mnt_ns_id: u64,
+    }
+
+    /// `struct statmount` of `statmount(2)`. Strings follow; their fields say where they start there.
+    pub struct StatMount: 512 {
+        /// The size with all strings.
+        pub size: u32,
+        /// Options of the file system.
+        pub mnt_opts: u32,
+        /// [`StatMountMask`]: what is there.
+        pub mask: u64,
+        /// Major number of the device.
+        pub sb_dev_major: u32,
+        /// Minor number of the device.
+        pub sb_dev_minor: u32,
+        /// The magic number of the file system.
+        pub sb_magic: u64,
+        /// `SB_*` flags.
+        pub sb_flags: u32,
+        /// The type of the file system.
+        pub fs_type: u32,
+        /// The unique number.
+        pub mnt_id: u64,
+        /// The unique number of the mount that it is on.
+        pub mnt_parent_id: u64,
+        /// The number that `mountinfo` shows.
+        pub mnt_id_old: u32,
+        /// That of the mount that it is on.
+        pub mnt_parent_id_old: u32,
+        /// [`MountAttributes`].
+        pub mnt_attr: u64,
+        /// One or two propagation flags of [`MountFlags`].
+        pub mnt_propagation: u64,
+        /// The group of its peers.
+        pub mnt_peer_group: u64,
+        /// The group from which it receives mounts.
+        pub mnt_master: u64,
+        /// The nearest group above that can be seen.
+        pub propagate_from: u64,
+        /// What it shows of the file system.
+        pub mnt_root: u32,
+        /// Where it is.
+        pub mnt_point: u32,
+        /// The number of its namespace.
+        pub mnt_ns_id: u64,
+        /// The subtype of the file system.
+        pub fs_subtype: u32,
+        /// What it was mounted from.
+        pub sb_source: u32,
+        /// How many options there are.
+        pub opt_num: u32,
+        /// The options, each with a terminator.
+        pub opt_array: u32,
+        /// How many options of security modules there are.
+        pub opt_sec_num: u32,
+        /// These.
+        pub opt_sec_array: u32,
+        /// [`StatMountMask`]: what the kernel knows.
+        pub supported_mask: u64,
+        /// How many ranges of user ids are mapped.
+        pub mnt_uidmap_num: u32,
+        /// These.
+        pub mnt_uidmap: u32,
+        /// How many ranges of group ids are mapped.
+        pub mnt_gidmap_num: u32,
+        /// These.
+        pub mnt_gidmap: u32,
+        /// Zero.
+        pub __spare2: [u64; 43],
+    }
+}
+
+bitflags! {
+    /// What `statmount(2)` tells.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct StatMountMask: u64 {
+        /// Device, magic number and flags of the file system.
+        const STATMOUNT_SB_BASIC = 0x1;
+        /// Numbers, attributes and propagation.
+        const STATMOUNT_MNT_BASIC = 0x2;
+        /// `propagate_from`.
+        const STATMOUNT_PROPAGATE_FROM = 0x4;
+        /// `mnt_root`.
+        const STATMOUNT_MNT_ROOT = 0x8;
+        /// `mnt_point`.
+        const STATMOUNT_MNT_POINT = 0x10;
+        /// `fs_type`.
+        const STATMOUNT_FS_TYPE = 0x20;
+        /// `mnt_ns_id`.
+        const STATMOUNT_MNT_NS_ID = 0x40;
+        /// `mnt_opts`.
+        const STATMOUNT_MNT_OPTS = 0x80;
+        /// `fs_subtype`.
+        const STATMOUNT_FS_SUBTYPE = 0x100;
+        /// `sb_source`.
+        const STATMOUNT_SB_SOURCE = 0x200;
+        /// `opt_array`.
+        const STATMOUNT_OPT_ARRAY = 0x400;
+        /// `opt_sec_array`.
+        const STATMOUNT_OPT_SEC_ARRAY = 0x800;
+        /// `supported_mask`.
+        const STATMOUNT_SUPPORTED_MASK = 0x1000;
+        /// `mnt_uidmap`.
+        const STATMOUNT_MNT_UIDMAP = 0x2000;
+        /// `mnt_gidmap`.
+        const STATMOUNT_MNT_GIDMAP = 0x4000;
+    }
+}

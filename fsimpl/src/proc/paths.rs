@@ -100,8 +100,8 @@ fn view(report: &MountReport, root: &Path) -> Option<MountView> {
 
 /// The optional fields of `mountinfo`.
 fn propagation(report: &MountReport) -> String {
-    let groups =
-        [("shared", report.group), ("master", report.master), ("propagate_from", report.propagates_from)];
+    let from = report.seen_master.filter(|&seen| Some(seen) != report.master);
+    let groups = [("shared", report.group), ("master", report.master), ("propagate_from", from)];
     let named = groups.iter().filter_map(|(name, group)| Some(format!(" {name}:{}", (*group)?)));
     let unbindable = report.unbindable.then(|| " unbindable".to_owned());
     named.chain(unbindable).collect()

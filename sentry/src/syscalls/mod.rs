@@ -28,6 +28,7 @@ mod memfd;
 mod memory;
 mod mount;
 mod mount_filesystem;
+mod mount_query;
 mod mount_tree;
 mod mqueue;
 mod open;

@@ -91,12 +91,14 @@ pub fn statx(
     }
     let found = resolve(task, fd, path, flags)?;
     let attributes = found.inode().attributes()?;
-    Ok(task.write_value(status, &statx_of(&found, &attributes))?)
+    Ok(task.write_value(status, &statx_of(&found, &attributes, StatxMask::from_bits_truncate(mask)))?)
 }
 
-fn statx_of(path: &Path, attributes: &Attributes) -> Statx {
+fn statx_of(path: &Path, attributes: &Attributes, asked: StatxMask) -> Statx {
     let device = path.inode().filesystem().device;
-    let mut mask = StatxMask::STATX_BASIC_STATS | StatxMask::STATX_MNT_ID;
+    let unique = asked.contains(StatxMask::STATX_MNT_ID_UNIQUE);
+    let mount_id = if unique { StatxMask::STATX_MNT_ID_UNIQUE } else { StatxMask::STATX_MNT_ID };
+    let mut mask = StatxMask::STATX_BASIC_STATS | mount_id;
     mask.set(StatxMask::STATX_BTIME, attributes.created.is_some());
     let root = bartizan_abi::StatxAttributes::STATX_ATTR_MOUNT_ROOT.bits();
     Statx {
@@ -119,7 +121,7 @@ fn statx_of(path: &Path, attributes: &Attributes) -> Statx {
         stx_rdev_minor: attributes.device.minor(),
         stx_dev_major: device.major(),
         stx_dev_minor: device.minor(),
-        stx_mnt_id: path.mount.id(),
+        stx_mnt_id: if unique { path.mount.unique_id() } else { path.mount.id() },
         ..Statx::default()
     }
 }

@@ -5,10 +5,10 @@ use bartizan_abi::Sysno;
 use super::dispatch::Handler;
 use super::{
     aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
-    kcmp, limits, lock, membarrier, memfd, memory, mount, mount_filesystem, mount_tree, mqueue, open, pidfd,
-    pipe, poll, prctl, priority, process, process_memory, ptrace, read_write, refused, restart, schedule,
-    seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore, sysv_shared_memory,
-    time, timer, usage, wait, xattr, xattr_at,
+    kcmp, limits, lock, membarrier, memfd, memory, mount, mount_filesystem, mount_query, mount_tree, mqueue,
+    open, pidfd, pipe, poll, prctl, priority, process, process_memory, ptrace, read_write, refused, restart,
+    schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore,
+    sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -425,6 +425,8 @@ syscalls! {
     futex_wake => futex::futex_wake, Full;
     futex_wait => futex::futex_wait, Full;
     futex_requeue => futex::futex_requeue, Full;
+    statmount => mount_query::statmount, Partial("of the caller's namespace");
+    listmount => mount_query::listmount, Partial("of the caller's namespace");
     lsm_get_self_attr => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY");
     lsm_set_self_attr => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY");
     lsm_list_modules => refused::not_built, Refused("ENOSYS: as without CONFIG_SECURITY");

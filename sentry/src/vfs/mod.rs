@@ -44,8 +44,8 @@ pub use inode::{Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
 pub use mount::{
-    DetachedTree, FlagChanges, FsConfiguration, Mount, MountFlags, MountNamespace, MountReport, Order,
-    ParameterValue, Path, Propagation, Side, Unmount,
+    DetachedTree, FlagChanges, FsConfiguration, ListOrder, Mount, MountFlags, MountNamespace, MountReport,
+    Order, ParameterValue, Path, Propagation, Side, Unmount,
 };
 pub use open::{OpenHow, open_place};
 pub use transfer::Position;

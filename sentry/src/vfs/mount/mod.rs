@@ -38,7 +38,7 @@ pub use detached::{DetachedTree, Side};
 pub use groups::Propagation;
 pub use namespace::MountNamespace;
 pub use path::Path;
-pub use report::MountReport;
+pub use report::{ListOrder, MountReport};
 pub use unmount::Unmount;
 
 use super::{Dentry, Filesystem, FilesystemRoot, FsString};
@@ -90,6 +90,9 @@ pub struct Mount {
 type Place = (Weak<Mount>, Arc<Dentry>);
 
 impl Mount {
+    /// Below all unique numbers (`MNT_UNIQUE_ID_OFFSET`).
+    pub const UNIQUE_OFFSET: u64 = 1 << 31;
+
     fn new(id: u64, root: FilesystemRoot, source: FsString, flags: MountFlags) -> Arc<Self> {
         Self::of(id, root.filesystem, Dentry::root(root.inode), source, flags)
     }
@@ -126,6 +129,11 @@ impl Mount {
     /// Its number, as `mountinfo` shows it.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Its number, as `statmount(2)` and `listmount(2)` know it: of no other mount, nor of one that shows in `mountinfo`.
+    pub fn unique_id(&self) -> u64 {
+        Self::UNIQUE_OFFSET + self.id
     }
 
     /// What is mounted.

@@ -286,6 +286,7 @@ static void linked(void)
     say("symlink: %s", err(symlink("x", "m/d/s")));
     say("device: %s", err(mknod("m/d/null", S_IFCHR | 0600, makedev(1, 3))));
     say("fifo: %s", err(mkfifo("m/d/p", 0600)));
+    say("whiteout: %s", err(mknod("m/d/w", S_IFCHR, 0)));
     int fd = open("m/d", O_TMPFILE | O_RDWR, 0600);
     say("nameless: %s", err(fd));
     if (fd >= 0) {

@@ -375,6 +375,41 @@ static void orphans_and_ignorers(void)
     waitpid(child, NULL, 0);
 }
 
+static void show_poll(const char *what, int fd)
+{
+    struct pollfd poll_fd = { fd, POLLIN | POLLOUT, 0 };
+    int count = poll(&poll_fd, 1, 50);
+    say("%s: %d %x", what, count, poll_fd.revents);
+}
+
+static void the_leader_ends(void)
+{
+    int master = open_master(), slave = (int)MUST(open_slave(master, O_RDWR | O_NOCTTY));
+    pid_t child = fork();
+    if (child == 0) {
+        close(master);
+        MUST(setsid());
+        MUST(ioctl(slave, TIOCSCTTY, 0));
+        MUST(write(slave, "x", 1));
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    show_poll("slave", slave);
+    show_poll("master", master);
+    say("screen: %s", read_from(master));
+    MUST(fcntl(slave, F_SETFL, O_NONBLOCK));
+    char byte;
+    say("read: %s", err(read(slave, &byte, 1)));
+    say("write: %s", err(write(slave, "y", 1)));
+    say("screen: %s", read_from(master));
+    MUST(write(master, "z\n", 2));
+    show_poll("slave", slave);
+    say("read: %s", err(read(slave, &byte, 1)));
+    close(slave);
+    sleep_ms(5);
+    show_poll("master alone", master);
+}
+
 static void flow(void)
 {
     int master = open_master(), slave = (int)MUST(open_slave(master, O_RDWR | O_NOCTTY));
@@ -407,7 +442,7 @@ static void flow(void)
 
 static const struct check_case cases[] = {
     CASE(lines), CASE(output_modes), CASE(raw_reads), CASE(ends), CASE(sizes), CASE(packets), CASE(signals),
-    CASE(background), CASE(orphans_and_ignorers), CASE(flow),
+    CASE(background), CASE(orphans_and_ignorers), CASE(the_leader_ends), CASE(flow),
 };
 
 int main(int count, char **arguments)

@@ -31,6 +31,8 @@ pub struct Case {
     pub script: &'static str,
     /// What is compared.
     pub check: Check,
+    /// Whether it changes files of the root.
+    pub changes_root: bool,
     /// How many seconds it may take.
     pub seconds: u64,
 }
@@ -67,12 +69,18 @@ impl Case {
         shell: Shell,
         script: &'static str,
     ) -> Self {
-        Self { name, needs, shell, script, check: Check::Output, seconds: 60 }
+        Self { name, needs, shell, script, check: Check::Output, changes_root: false, seconds: 60 }
     }
 
     /// Compares the standard error too.
     pub const fn with_errors(mut self) -> Self {
         self.check = Check::OutputAndError;
+        self
+    }
+
+    /// Lets it change files of the root, which is an overlay on the host too.
+    pub const fn changing_root(mut self) -> Self {
+        self.changes_root = true;
         self
     }
 
@@ -92,6 +100,7 @@ impl Case {
             }
             Shell::Guest => Scene::guest(self.script)?,
         };
+        let scene = if self.changes_root { scene.changing_root() } else { scene };
         Ok(scene.within(Duration::from_secs(self.seconds)))
     }
 }

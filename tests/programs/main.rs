@@ -11,7 +11,9 @@ mod debuggers;
 mod languages;
 mod mounts;
 mod python_suite;
+mod screens;
 mod stress;
+mod system;
 mod tools;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         debuggers::CASES,
         languages::CASES,
         mounts::CASES,
+        screens::CASES,
+        system::CASES,
         stress::SHORT,
         python_suite::SHORT,
     ];

@@ -3,6 +3,7 @@
 mod packages;
 mod run;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -14,7 +15,8 @@ cargo xtask soak [SECONDS]     run all tests, with those that take long, again a
 cargo xtask bench              tables of what operations and programs cost on the host and in a sandbox
 cargo xtask compare [OPTION…]  the same beside other sandboxes, as a table and as docs/performance.md (--help says more)
 cargo xtask docs [--check]     write docs/compat.md, or check that it is up to date
-cargo xtask packages           install the Debian packages that the tests need";
+cargo xtask packages           install the Debian packages that the tests need
+cargo xtask tools              build the suites of others that the tests run, below the target directory";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +38,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "compare" => test::compare(rest),
         "docs" => test::docs(rest),
         "packages" => packages::make_ready().map(|_missing| ()),
+        "tools" => tools::make_ready(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

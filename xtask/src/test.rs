@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::packages;
 use crate::run::{cargo, cargo_command, cargo_in, works};
+use crate::tools;
 
 /// Makes everything ready and runs all tests. The test runner's own summary is the last output.
 pub fn test(arguments: &[String]) -> Result<()> {
@@ -14,6 +15,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
 
 fn run_tests(arguments: &[String], environment: &[(&str, &str)]) -> Result<()> {
     let missing = packages::make_ready()?;
+    tools::make_ready()?;
     if !missing.contains(&"gcc") {
         bartizan_harness::build_guests()?;
     }

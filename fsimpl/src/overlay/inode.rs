@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bartizan_abi::{Errno, FileType, OpenFlags, SealFlags, XattrFlags};
+use bartizan_abi::{DeviceNumber, Errno, FileType, OpenFlags, SealFlags, XattrFlags};
 use bartizan_sentry::kernel::CurrentTask;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
 use bartizan_sentry::vfs::{
@@ -236,6 +236,10 @@ impl InodeOps for OverlayInode {
     }
 
     fn create(&self, directory: &Arc<Inode>, name: &FsStr, node: &NewNode) -> Result<Arc<Inode>, Errno> {
+        // It would be a whiteout.
+        if node.kind == FileType::CharacterDevice && node.device == DeviceNumber::NONE {
+            return Err(Errno::EPERM);
+        }
         self.make(directory, name, |place, name| place.ops().create(place, name, node))
     }
 

@@ -12,7 +12,6 @@ use bartizan_platform::PlatformError;
 use super::mqueue::QueueFile;
 use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
-use super::terminal::Terminal;
 use super::tree::{INIT, Process, TaskTree};
 use super::usage::Mode;
 use super::{CurrentTask, Kernel, Task, TaskEnd};
@@ -98,12 +97,12 @@ impl CurrentTask {
 }
 
 /// The controlling terminal of a session whose leader `pid` ends: nobody has it any more, and its foreground hears of that
-/// (`disassociate_ctty`).
-fn take_terminal(tree: &mut TaskTree, pid: i32) -> Option<Arc<Terminal>> {
-    let process = tree.process(pid).filter(|process| process.session == pid)?;
-    let terminal = process.terminal.clone()?;
-    terminal.hang_up_session_in(tree, true);
-    Some(terminal)
+/// (`disassociate_ctty`). Files of a pseudo-terminal stay usable.
+fn take_terminal(tree: &mut TaskTree, pid: i32) {
+    let process = tree.process(pid).filter(|process| process.session == pid);
+    if let Some(terminal) = process.and_then(|process| process.terminal.clone()) {
+        terminal.hang_up_session_in(tree, true);
+    }
 }
 
 /// The end as `strace` notes it.
@@ -189,7 +188,6 @@ impl Kernel {
             signals.exit
         };
         self.tell_tracer_of_thread(&mut tree, task, status.unwrap_or(end.status()));
-        let mut terminal = None;
         let Some(process) = tree.process_mut(group.pid()) else { return };
         if let TaskEnd::Task(code) = end
             && task.tid() == group.pid()
@@ -200,14 +198,11 @@ impl Kernel {
             let leader_code = process.leader_code.map(WaitStatus::Exited);
             process.last_task = Some(Arc::clone(task));
             group.timers().stop();
-            terminal = take_terminal(&mut tree, group.pid());
+            take_terminal(&mut tree, group.pid());
             let status = status.or(leader_code).unwrap_or(end.status());
             self.end_process(&mut tree, group.pid(), status);
         }
         drop(tree);
-        if let Some(terminal) = terminal {
-            terminal.hang_up_files();
-        }
         group.end_events().notify(PollEvents::POLLIN);
         self.task_ends().notify(PollEvents::POLLIN);
     }

@@ -21,7 +21,7 @@ pub use compare::{Check, compare};
 pub use guest::{build_guest, build_guests, build_host_tool, guest_names, guest_path};
 pub use measure::{median, resident_of_tree};
 pub use outcome::{Outcome, run};
-pub use places::{launcher, profile_directory, source_directory, target_directory};
+pub use places::{launcher, profile_directory, source_directory, target_directory, tool, tools_directory};
 pub use requirement::{Requirement, missing, requirements};
 pub use scene::{SEARCH_PATH, Scene};
 pub use workloads::{PROGRAMS, Program};

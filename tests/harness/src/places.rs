@@ -28,6 +28,19 @@ pub fn target_directory() -> Result<PathBuf> {
     Ok(profile.parent().context("profile directory without parent")?.to_owned())
 }
 
+/// The program `name` among the tools that `cargo xtask tools` builds below the target directory.
+///
+/// Errors: it was not built.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let path = tools_directory()?.join("bin").join(name);
+    if path.exists() { Ok(path) } else { bail!("{} is missing: run `cargo xtask tools`", path.display()) }
+}
+
+/// Where tools are installed that the tests run.
+pub fn tools_directory() -> Result<PathBuf> {
+    Ok(target_directory()?.join("tools"))
+}
+
 /// The launcher, as cargo builds it beside the tests.
 ///
 /// Errors: it is missing, or older than what it is made of (building the tests alone does not build it).

@@ -20,13 +20,24 @@ const ENVIRONMENT: &[(&str, &str)] =
 const GUESTS: &str = "/mnt";
 
 /// Makes the directories empty that a sandbox has empty, enters the working directory and becomes the command. Its
-/// arguments: the working directory, the directory of our guest programs or nothing, the command.
+/// arguments: the working directory, the directory of our guest programs or nothing, `overlay` where the root may be changed, the command.
 const SET_THE_SCENE: &str = r#"
 umask 022
 set -e
-cwd=$1; guests=$2; shift 2
+cwd=$1; guests=$2; root=$3; shift 3
 if [ -n "$guests" ]; then mount --bind "$guests" /mnt; fi
-for directory in /tmp /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $directory; done
+if [ -n "$root" ]; then
+    mount -t tmpfs tmpfs /run
+    mkdir /run/upper /run/work /run/root
+    mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work,redirect_dir=off,index=off,metacopy=off overlay /run/root
+    root=/run/root
+    for directory in /proc /sys /dev; do mount --rbind $directory $root$directory; done
+fi
+for directory in /tmp /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $root$directory; done
+unset PWD OLDPWD
+if [ -n "$root" ]; then
+    exec chroot $root /bin/sh -c 'cd "$1"; unset PWD OLDPWD; shift; exec "$@"' chroot "$cwd" "$@"
+fi
 cd "$cwd"
 unset PWD OLDPWD
 exec "$@"
@@ -41,6 +52,7 @@ pub struct Scene {
     environment: Vec<(String, String)>,
     options: Vec<OsString>,
     cwd: PathBuf,
+    changes_root: bool,
     limit: Duration,
 }
 
@@ -54,6 +66,7 @@ impl Scene {
             environment: Vec::new(),
             options: Vec::new(),
             cwd: PathBuf::from("/tmp"),
+            changes_root: false,
             limit: Duration::from_secs(60),
         }
     }
@@ -100,6 +113,13 @@ impl Scene {
         self
     }
 
+    /// Lets it change the root: on the host that is an overlay then, as it is in a sandbox.
+    #[must_use]
+    pub fn changing_root(mut self) -> Self {
+        self.changes_root = true;
+        self
+    }
+
     /// Sets how long it may take, 60 s before.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
@@ -124,7 +144,8 @@ impl Scene {
         let mut command = Command::new("unshare");
         command.args(if is_root() { &["-m", "-i"][..] } else { &["-r", "-m", "-i"][..] });
         command.args(["--propagation", "private", "--", "/bin/sh", "-c", SET_THE_SCENE, "scene"]);
-        command.arg(&self.cwd).arg(self.guests.as_deref().unwrap_or(Path::new(""))).args(&self.command);
+        command.arg(&self.cwd).arg(self.guests.as_deref().unwrap_or(Path::new("")));
+        command.arg(if self.changes_root { "overlay" } else { "" }).args(&self.command);
         command.env_clear();
         command.envs(ENVIRONMENT.iter().copied());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType};
 use bartizan_fsimpl::{host, overlay, tmpfs};
+use bartizan_platform::memory::MemoryFile;
 use bartizan_sentry::kernel::{Kernel, realtime};
 use bartizan_sentry::vfs::{FilesystemRoot, Inode, MountFlags, NewNode};
 
@@ -15,6 +16,9 @@ use crate::{Error, Result};
 
 /// The least memory that a sandbox is made with, bytes.
 pub(crate) const SMALLEST_MEMORY: u64 = 1 << 20;
+
+/// The most that a filestore takes, bytes: that much of the address space is set aside.
+const MOST_STORED: u64 = 1 << 40;
 
 /// For how long names in a writable host directory are believed.
 const FRESHNESS: Duration = Duration::from_secs(1);
@@ -28,7 +32,8 @@ pub struct Mount {
 
 enum Kind {
     HostDirectory(PathBuf),
-    Tmpfs,
+    /// With the data of files in a file of this directory, if one is given.
+    Tmpfs(Option<PathBuf>),
     Overlay(Vec<Mount>, Changes),
     Custom(Box<MakeFilesystem>),
 }
@@ -38,6 +43,8 @@ enum Kind {
 pub enum Changes {
     /// In the sandbox's memory: gone with the sandbox.
     Memory,
+    /// In a file without name in this directory of the host, so that much data goes to the disk: gone with the sandbox too.
+    Filestore(PathBuf),
     /// In this directory of the host, in its sub-directories `upper` and `work`, which are made if they are not there. The format is that of
     /// Linux's overlayfs, and another sandbox that is given the same directory goes on from there. One at a time may use it.
     Directory(PathBuf),
@@ -65,7 +72,13 @@ impl Mount {
 
     /// An empty file system in the sandbox's memory.
     pub fn tmpfs() -> Self {
-        Self::new(Kind::Tmpfs, false)
+        Self::new(Kind::Tmpfs(None), false)
+    }
+
+    /// An empty file system like [`tmpfs`](Self::tmpfs) with the data of its files in a *filestore*: a file without name in `directory` of the host, which is gone with
+    /// the sandbox. What is written there does not count as the sandbox's memory; its size is limited by `size=`, else by the free space of the disk.
+    pub fn filestore(directory: impl AsRef<Path>) -> Self {
+        Self::new(Kind::Tmpfs(Some(directory.as_ref().to_owned())), false)
     }
 
     /// Several trees as one, the first on top of the others: what a layer has hides what those below have under the same name, and
@@ -111,7 +124,7 @@ impl Mount {
     pub(crate) fn source(&self) -> Vec<u8> {
         match &self.kind {
             Kind::HostDirectory(_) => b"host".to_vec(),
-            Kind::Tmpfs => b"tmpfs".to_vec(),
+            Kind::Tmpfs(_) => b"tmpfs".to_vec(),
             Kind::Overlay(..) => b"overlay".to_vec(),
             // The type of the file system is shown instead.
             Kind::Custom(_) => Vec::new(),
@@ -134,9 +147,9 @@ impl Mount {
                     if writable { host::Coherence::Within(FRESHNESS) } else { host::Coherence::Stable };
                 host_tree(kernel, path, &host::Options { writable, coherence, ..host::Options::default() })
             }
-            Kind::Tmpfs => {
+            Kind::Tmpfs(store) => {
                 let options = tmpfs::Options::parse(self.options.as_bytes(), kernel.memory().limit());
-                tmpfs::new(kernel, &options.map_err(refused)?).map_err(refused)
+                new_tmpfs(kernel, store, &options.map_err(refused)?, &refused)
             }
             Kind::Overlay(layers, changes) => {
                 let lower = layers.into_iter().map(|layer| Ok(layer.make_layer(kernel, target)?.inode));
@@ -166,9 +179,9 @@ impl Changes {
     fn make(self, kernel: &Arc<Kernel>, target: &[u8], top: &Inode) -> Result<overlay::Upper> {
         let refused = |errno| Error::Mount { target: String::from_utf8_lossy(target).into_owned(), errno };
         let root = match self {
-            Self::Memory => {
-                let options = tmpfs::Options { mode: FileMode::new(0o755), ..tmpfs::Options::default() };
-                tmpfs::new(kernel, &options).map_err(refused)?
+            Self::Memory => new_tmpfs(kernel, None, &tmpfs::Options::default(), &refused)?,
+            Self::Filestore(directory) => {
+                new_tmpfs(kernel, Some(directory), &tmpfs::Options::default(), &refused)?
             }
             Self::Directory(path) => {
                 // Nobody else changes it meanwhile.
@@ -198,6 +211,30 @@ fn new_directory(top: &Inode) -> std::result::Result<NewNode, Errno> {
         device: DeviceNumber::NONE,
         now: realtime(),
     })
+}
+
+/// A tmpfs, with the data of its files in `store`, a directory of the host, if one is given.
+fn new_tmpfs(
+    kernel: &Arc<Kernel>,
+    store: Option<PathBuf>,
+    options: &tmpfs::Options,
+    refused: &dyn Fn(Errno) -> Error,
+) -> Result<FilesystemRoot> {
+    let Some(path) = store else { return tmpfs::new(kernel, options).map_err(refused) };
+    match make_store(&path, options.size) {
+        Ok(store) => tmpfs::new_stored(kernel, store, options).map_err(refused),
+        Err(source) => Err(Error::HostDirectory { path, source }),
+    }
+}
+
+/// A filestore of `size` bytes in `directory`, or of as many as there is space for.
+fn make_store(directory: &Path, size: Option<u64>) -> std::io::Result<Arc<MemoryFile>> {
+    let space = rustix::fs::statvfs(directory)?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize).min(MOST_STORED);
+    MemoryFile::on_disk(
+        directory,
+        size.filter(|&size| size > 0).unwrap_or(free).clamp(SMALLEST_MEMORY, MOST_STORED),
+    )
 }
 
 /// The tree at `path` of the host.

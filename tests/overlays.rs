@@ -92,6 +92,23 @@ fn changes_stay_in_the_sandbox() -> Result<()> {
 }
 
 #[test]
+fn a_filestore_takes_much_data_and_leaves_nothing() -> Result<()> {
+    let directory = scratch("overlay_store")?;
+    let platform = platforms().into_iter().next().context("no platform to test")?;
+    let mut command = Command::new(launcher()?);
+    // More than the sandbox has memory.
+    command.args(["do", "--platform", &platform, "--memory", "64m", "--overlay"]);
+    command.arg(format!("store:{}", directory.display())).args(["/bin/sh", "-c"]);
+    command.arg("head -c 200000000 /dev/zero | tr '\\0' x >/srv/big; wc -c </srv/big; md5sum </srv/big; ls /proc/self/fd | wc -l");
+    let printed = output(&mut command)?;
+    let mut lines = printed.lines();
+    assert_eq!(lines.next(), Some("200000000"));
+    assert_eq!(lines.next(), Some("4f2a97196a0065beeb3ddb86beb4cb40  -"));
+    assert_eq!(fs::read_dir(&directory)?.count(), 0);
+    Ok(())
+}
+
+#[test]
 fn without_an_overlay_nothing_can_be_changed() -> Result<()> {
     let script = "touch /new /etc/new 2>&1 | sed 's/.*: //'; for d in /tmp /run /dev/shm; do ls -A $d; \
                   touch $d/x && echo $d; done; rm /etc/passwd 2>&1 | sed 's/.*: //'";

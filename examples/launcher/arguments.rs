@@ -45,8 +45,8 @@ pub struct DoOptions {
     /// The directory of the host that becomes the root
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub rootfs: PathBuf,
-    /// Where changes of the root are kept, over the host's directory: `memory`, `dir:PATH` (a directory of the host, for later runs too), or `none`:
-    /// nothing can be changed
+    /// Where changes of the root are kept, over the host's directory: `memory`, `store:DIR` (a file without name in a directory of the host), `dir:DIR` (a
+    /// directory of the host, for later runs too), or `none`: nothing can be changed
     #[arg(long, value_name = "WHERE", value_parser = overlay, default_value = "memory")]
     pub overlay: Overlay,
     /// Show a directory or file of the host at another place; read-only with `:ro`
@@ -138,7 +138,8 @@ fn overlay(text: &str) -> Result<Overlay, String> {
         None if text == "memory" => Ok(Overlay::Changes(Changes::Memory)),
         None if text == "none" => Ok(Overlay::None),
         Some(("dir", path)) if !path.is_empty() => Ok(Overlay::Changes(Changes::Directory(path.into()))),
-        _ => Err("expected memory, dir:PATH or none".to_owned()),
+        Some(("store", path)) if !path.is_empty() => Ok(Overlay::Changes(Changes::Filestore(path.into()))),
+        _ => Err("expected memory, store:DIR, dir:DIR or none".to_owned()),
     }
 }
 

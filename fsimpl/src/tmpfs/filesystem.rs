@@ -14,6 +14,8 @@ use super::Options;
 #[derive(Debug)]
 pub struct Tmpfs {
     memory: Arc<MemoryFile>,
+    /// What it is that `memory` has no more: [`Errno::ENOSPC`] if that is its own.
+    exhausted: Errno,
     pages: Budget,
     inodes: Budget,
     next_inode: AtomicU64,
@@ -77,7 +79,26 @@ impl Tmpfs {
         let half = memory.limit() / 2;
         let pages = Budget::new(options.size.map(|size| size / PAGE_SIZE), (half / PAGE_SIZE).max(1));
         let inodes = Budget::new(options.inodes, (half / PAGE_SIZE).max(16));
-        Arc::new(Self { memory, pages, inodes, next_inode: AtomicU64::new(1) })
+        Arc::new(Self { memory, exhausted: Errno::ENOMEM, pages, inodes, next_inode: AtomicU64::new(1) })
+    }
+
+    /// As [`new`](Self::new), with a `store` that nobody else uses.
+    pub fn with_store(store: Arc<MemoryFile>, options: &Options) -> Arc<Self> {
+        let limit = store.limit() / PAGE_SIZE;
+        let pages = Budget::new(options.size.map(|size| size / PAGE_SIZE), limit);
+        let inodes = Budget::new(options.inodes, limit.max(16));
+        Arc::new(Self {
+            memory: store,
+            exhausted: Errno::ENOSPC,
+            pages,
+            inodes,
+            next_inode: AtomicU64::new(1),
+        })
+    }
+
+    /// What a file is told for which there is no memory.
+    pub fn exhausted(&self) -> Errno {
+        self.exhausted
     }
 
     /// Where the data is.

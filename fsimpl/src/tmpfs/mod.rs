@@ -26,6 +26,7 @@ mod tests;
 use std::sync::Arc;
 
 use bartizan_abi::Errno;
+use bartizan_platform::memory::MemoryFile;
 use bartizan_sentry::kernel::Kernel;
 use bartizan_sentry::vfs::{Filesystem, FilesystemRoot};
 
@@ -51,6 +52,18 @@ pub fn new_named(
 ) -> Result<FilesystemRoot, Errno> {
     let shared = Tmpfs::new(Arc::clone(kernel.memory()), options);
     make_root(&shared, kernel.allocate_device(), type_name, options)
+}
+
+/// As [`new`], with the data of files in `store` instead of the sandbox's memory.
+///
+/// # Errors
+/// `ENOMEM` when no inode is allowed.
+pub fn new_stored(
+    kernel: &Arc<Kernel>,
+    store: Arc<MemoryFile>,
+    options: &Options,
+) -> Result<FilesystemRoot, Errno> {
+    make_root(&Tmpfs::with_store(store, options), kernel.allocate_device(), "tmpfs", options)
 }
 
 fn make_root(

@@ -168,7 +168,7 @@ impl Pages {
             self.drop_reserve(index);
             let extra = if in_order { index.extents.pages().min(MAX_RUN / 2) } else { 0 };
             let frames = self.tmpfs.memory().allocate_at_most((wanted + extra) * PAGE_SIZE);
-            let frames = frames.map_err(|_| Errno::ENOMEM)?;
+            let frames = frames.map_err(|_| self.tmpfs.exhausted())?;
             index.reserve = Reserve { page, frames };
         }
         let reserve = &mut index.reserve;

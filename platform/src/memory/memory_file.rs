@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::counts::Counts;
 use super::frames::FreePages;
@@ -40,6 +40,8 @@ pub struct OutOfMemory;
 #[derive(Debug)]
 pub struct MemoryFile {
     file: OwnedFd,
+    /// Whether the host is asked for the space of pages before they are given out: to run out of it later would be a fault.
+    reserves: bool,
     mapping: SharedMapping,
     limit: u64,
     used_pages: AtomicU64,
@@ -61,15 +63,31 @@ impl MemoryFile {
     /// # Errors
     /// What `memfd_create`, `ftruncate` and `mmap` return; `InvalidInput` for a limit of zero or beyond the address space.
     pub fn new(limit: u64) -> io::Result<Arc<Self>> {
-        let limit = limit.checked_next_multiple_of(PAGE_SIZE).filter(|limit| *limit > 0);
-        let limit = limit.ok_or(io::ErrorKind::InvalidInput)?;
+        let limit = whole_pages(limit)?;
+        Self::of(create(limit)?, limit, false)
+    }
+
+    /// A memory of `limit` bytes (rounded up to whole pages) in a new file without name in `directory`, so that large contents go to a disk
+    /// instead of the host's memory. The file is gone with the memory.
+    ///
+    /// # Errors
+    /// What `open` with `O_TMPFILE`, `ftruncate` and `mmap` return; `InvalidInput` for a limit of zero or beyond the address space.
+    pub fn on_disk(directory: &std::path::Path, limit: u64) -> io::Result<Arc<Self>> {
+        let limit = whole_pages(limit)?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::ftruncate(&file, limit)?;
+        Self::of(file, limit, true)
+    }
+
+    fn of(file: OwnedFd, limit: u64, reserves: bool) -> io::Result<Arc<Self>> {
         let length = usize::try_from(limit).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let file = create(limit)?;
         let mapping = SharedMapping::new(file.as_fd(), 0, length, Protection::ReadWrite)?;
         let counts = Counts::new(limit / PAGE_SIZE);
         let free = Free { pages: FreePages::new(limit / PAGE_SIZE), punching: 0 };
         Ok(Arc::new(Self {
             file,
+            reserves,
             mapping,
             limit,
             used_pages: AtomicU64::new(0),
@@ -125,10 +143,23 @@ impl MemoryFile {
         let count = taken.pages.end - taken.pages.start;
         self.used_pages.fetch_add(count, Ordering::Relaxed);
         let range = taken.pages.start * PAGE_SIZE..taken.pages.end * PAGE_SIZE;
+        if self.reserves && !self.reserve(&range) {
+            self.release(range);
+            return Err(OutOfMemory);
+        }
         if taken.dirty {
             self.clear(&range);
         }
         Ok(range)
+    }
+
+    /// Has the host find space for all of `range`; whether there was enough. A host file system that cannot promise that gives what it has.
+    fn reserve(&self, range: &Range<u64>) -> bool {
+        let length = range.end - range.start;
+        let result = rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start, length)
+        });
+        matches!(result, Ok(()) | Err(rustix::io::Errno::OPNOTSUPP))
     }
 
     fn can_defragment(&self, free: &Free) -> bool {
@@ -257,6 +288,12 @@ impl BackingFile for MemoryFile {
     }
 }
 
+/// `limit` rounded up to whole pages.
+fn whole_pages(limit: u64) -> io::Result<u64> {
+    let limit = limit.checked_next_multiple_of(PAGE_SIZE).filter(|limit| *limit > 0);
+    Ok(limit.ok_or(io::ErrorKind::InvalidInput)?)
+}
+
 /// A memfd of `limit` bytes whose size is sealed.
 fn create(limit: u64) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -349,5 +386,20 @@ mod tests {
         assert!(memory.view(2 * PAGE, 1).is_err());
         assert!(memory.view(u64::MAX, 1).is_err());
         assert_eq!(memory.view(2 * PAGE, 0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn memory_on_disk_is_a_file_without_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = MemoryFile::on_disk(directory.path(), 16 * PAGE).unwrap();
+        let range = memory.allocate(3 * PAGE).unwrap();
+        assert_eq!(bytes(&memory, &range), vec![0; 3 * PAGE as usize]);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        let blocks = |memory: &MemoryFile| rustix::fs::fstat(&memory.file).unwrap().st_blocks;
+        assert!(blocks(&memory) >= 3 * 8);
+        memory.release(range);
+        assert!(memory.allocate(17 * PAGE).is_err());
+        let missing = MemoryFile::on_disk(&directory.path().join("missing"), PAGE);
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

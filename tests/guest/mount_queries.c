@@ -143,14 +143,19 @@ static void propagation(void)
     say("unbindable: %#lx", (unsigned long)answer.propagation);
 }
 
+static void answered(const char *what, size_t size, long result)
+{
+    say("%s in %zu: %s %u", what, size, err(result), answer.size);
+}
+
 static void errors(void)
 {
     arena();
     uint64_t id = unique("a b");
     for (size_t size = 0; size < 560; size += 40)
-        say("numbers in %zu: %s %u", size, err(ask(id, 3, size)), answer.size);
+        answered("numbers", size, ask(id, 3, size));
     for (size_t size = 504; size < 524; size += 1)
-        say("a type in %zu: %s %u", size, err(ask(id, 0x20, size)), answer.size);
+        answered("a type", size, ask(id, 0x20, size));
     struct request good = { .size = 24, .id = id, .param = 3 }, bad;
     say("flags: %s", err(syscall(SYS_statmount, &good, &answer, sizeof(answer), 1)));
     say("bad request: %s", err(syscall(SYS_statmount, 8, &answer, sizeof(answer), 0)));

@@ -31,7 +31,8 @@ pub struct CurrentTask {
     /// The same pointers as the task's, readable without a lock.
     memory: RefCell<Arc<MemoryManager>>,
     files: RefCell<Arc<FdTable>>,
-    fs: RefCell<Arc<FsContext>>,
+    /// None at its end.
+    fs: RefCell<Option<Arc<FsContext>>>,
     /// That it has to end, and how.
     end: Cell<Option<TaskEnd>>,
     /// Whether the platform tells guest code its ids.
@@ -94,7 +95,7 @@ impl CurrentTask {
             partial: Cell::new(false),
             memory: RefCell::new(memory),
             files: RefCell::new(files),
-            fs: RefCell::new(fs),
+            fs: RefCell::new(Some(fs)),
             end: Cell::new(None),
             tells_identity: Cell::new(false),
             profile: RefCell::new(profile),
@@ -218,7 +219,7 @@ impl CurrentTask {
 
     /// Its working directory, root and umask.
     pub fn fs_context(&self) -> Arc<FsContext> {
-        self.fs.borrow().clone()
+        self.fs.borrow().clone().unwrap_or_else(FsContext::nowhere)
     }
 
     /// Replaces its address space (`execve`); the old one is given up.
@@ -244,9 +245,16 @@ impl CurrentTask {
         drop(files);
     }
 
+    /// Gives up its working directory and root, and with them perhaps its mounts, before its end is told to anybody, who may rely on
+    /// that.
+    pub(super) fn give_up_fs(&self) {
+        let fs = self.fs.take();
+        drop(fs);
+    }
+
     /// Replaces its working directory, root and umask (`unshare`).
     pub fn replace_fs(&self, fs: Arc<FsContext>) {
-        let _old = self.fs.replace(Arc::clone(&fs));
+        let _old = self.fs.replace(Some(Arc::clone(&fs)));
         let _same = self.task.replace_shared(|shared| shared.fs = Some(fs));
     }
 

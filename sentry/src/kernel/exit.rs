@@ -39,6 +39,7 @@ impl CurrentTask {
         self.release_record_locks();
         self.task().give_up();
         self.give_up_files();
+        self.give_up_fs();
         self.usage().enter(Mode::Idle);
         self.set_state(TaskState::Zombie);
         self.kernel().leave_tree(self.task(), end);

@@ -41,6 +41,13 @@ impl FsContext {
         })
     }
 
+    /// A context of nobody, where nothing is.
+    pub(crate) fn nowhere() -> Arc<Self> {
+        let (namespace, root) = MountNamespace::empty();
+        let places = Places { cwd: root.clone(), root, umask: FileMode::new(0o022) };
+        Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, places) })
+    }
+
     /// A copy in a copy of its mount namespace with the number `identity` (`CLONE_NEWNS`).
     ///
     /// # Errors

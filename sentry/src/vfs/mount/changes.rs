@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 
 use super::copy::{Extent, Relation};
-use super::forest::{Forest, check_types};
+use super::forest::{Forest, NO_TREE, check_types};
 use super::{Mount, MountFlags, MountNamespace, Path, Propagation};
 use crate::vfs::{Dentry, Filesystem, FilesystemRoot};
 
@@ -151,10 +151,17 @@ impl Forest {
 
     /// Moves mount number `id` to `place`, or leaves it where it is.
     pub(super) fn relocate(&mut self, id: u64, place: &Path) -> Result<(), Errno> {
+        let tree = self.node(id).map_or(NO_TREE, |node| node.tree);
         let old = self.take_off(id);
+        if old.is_none() {
+            // Nothing propagates to the tree that is just emptied.
+            self.set_tree(id, NO_TREE);
+        }
         let attached = self.attach(id, place);
-        if let (Err(_), Some(old)) = (&attached, &old) {
-            self.put_on(old, id);
+        match (&attached, &old) {
+            (Err(_), Some(old)) => self.put_on(old, id),
+            (Err(_), None) => self.set_tree(id, tree),
+            (Ok(()), _) => {}
         }
         attached
     }

@@ -32,19 +32,31 @@ impl MountNamespace {
         flags: MountFlags,
         devices: Arc<DeviceRegistry>,
     ) -> Arc<Self> {
+        let (namespace, place) = Self::with_devices(devices);
+        namespace.table.change(|forest| {
+            let top = crate::vfs::Dentry::root(root.inode);
+            let top = forest.make(root.filesystem, top, source.to_vec(), flags);
+            forest.put_on(&place, top.id());
+        });
+        namespace
+    }
+
+    /// A namespace in which nothing is, and its root.
+    pub(in crate::vfs) fn empty() -> (Arc<Self>, Path) {
+        Self::with_devices(Arc::default())
+    }
+
+    fn with_devices(devices: Arc<DeviceRegistry>) -> (Arc<Self>, Path) {
         const ROOTFS_ID: u64 = 1;
         const BEFORE_ROOT: u64 = 19;
-        let hidden = Mount::new(ROOTFS_ID, rootfs::root(), b"none".to_vec(), MountFlags::empty());
+        let root = rootfs::root();
+        let inode = Arc::clone(&root.inode);
+        let hidden = Mount::new(ROOTFS_ID, root, b"none".to_vec(), MountFlags::empty());
         let mut forest = Forest::new(BEFORE_ROOT);
         forest.insert(&hidden);
         let tree = forest.plant(ROOTFS_ID);
-        let top = crate::vfs::Dentry::root(root.inode);
-        let top = forest.make(root.filesystem, top, source.to_vec(), flags);
-        if let Some(place) = hidden.root_path() {
-            forest.put_on(&place, top.id());
-        }
         let table = Arc::new(MountTable::new(RwLock::new(LockClass::Mounts, forest), devices));
-        Arc::new(Self { table, tree, identity: Self::INITIAL })
+        (Arc::new(Self { table, tree, identity: Self::INITIAL }), Path::root_of(hidden, inode))
     }
 
     /// A copy with the number `identity` (`CLONE_NEWNS`). Of `places`, those that are in this namespace are in the copy then.

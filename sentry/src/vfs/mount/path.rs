@@ -22,6 +22,12 @@ impl Path {
         Some(Self { mount, dentry, inode })
     }
 
+    /// The root of `mount`, which shows `inode`.
+    pub(super) fn root_of(mount: Arc<Mount>, inode: Arc<Inode>) -> Self {
+        let dentry = Arc::clone(mount.root());
+        Self { mount, dentry, inode }
+    }
+
     /// What is there.
     pub fn inode(&self) -> &Arc<Inode> {
         &self.inode

@@ -125,7 +125,7 @@ impl Forest {
     }
 
     /// What goes with `going` because it propagated from there (`propagate_umount`): not what something else is mounted in, unless that
-    /// covers all of it.
+    /// covers all of it and can take its place without being seen elsewhere.
     fn also_going(&self, going: &[u64]) -> Vec<u64> {
         let mut all: HashSet<u64> = going.iter().copied().collect();
         let mut also: Vec<u64> = Vec::new();
@@ -133,10 +133,12 @@ impl Forest {
             also.extend(self.counterparts(id).into_iter().filter(|&other| all.insert(other)));
         }
         loop {
+            let kept = self.with_survivors(&also, &all);
             let stays = |&id: &u64| {
                 let Some(node) = self.node(id) else { return true };
                 let covers = self.on_top(id, node.mount.root()).map(|mount| mount.id());
-                node.children.iter().any(|child| !all.contains(child) && Some(*child) != covers)
+                let survives = |child: &u64| !all.contains(child) || kept.contains(child);
+                node.children.iter().any(|child| survives(child) && Some(*child) != covers)
             };
             let staying: Vec<u64> = also.iter().copied().filter(stays).collect();
             if staying.is_empty() {
@@ -147,6 +149,22 @@ impl Forest {
                 all.remove(id);
             });
         }
+    }
+
+    /// Those of `candidates` below which, over others of `all`, something is that does not go.
+    fn with_survivors(&self, candidates: &[u64], all: &HashSet<u64>) -> HashSet<u64> {
+        let mut found = HashSet::new();
+        for &id in candidates {
+            let Some(node) = self.node(id) else { continue };
+            if node.children.iter().all(|child| all.contains(child)) {
+                continue;
+            }
+            let mut next = Some(id);
+            while let Some(id) = next.filter(|id| all.contains(id) && found.insert(*id)) {
+                next = self.node(id).and_then(|node| node.parent);
+            }
+        }
+        found
     }
 
     /// Puts what covers mount number `id`, and does not go with it, where that is.

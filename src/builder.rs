@@ -203,6 +203,20 @@ fn describe_filesystems(kernel: &Kernel) {
         let check = move |option: &[u8]| tmpfs::Options::parse(option, limit).map(drop);
         types.describe(name, Parameters::new(values, flags, check));
     }
+    let values = &[
+        "lowerdir",
+        "lowerdir+",
+        "upperdir",
+        "workdir",
+        "redirect_dir",
+        "index",
+        "nfs_export",
+        "metacopy",
+        "xino",
+        "uuid",
+    ];
+    let flags = &["userxattr", "volatile", "default_permissions"];
+    types.describe("overlay", Parameters::new(values, flags, |_| Ok(())));
     let values = &["uid", "gid", "mode", "ptmxmode", "max"];
     let check = |option: &[u8]| devpts::Options::parse(option).map(drop);
     types.describe("devpts", Parameters::new(values, &["newinstance"], check));

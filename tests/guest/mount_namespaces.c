@@ -2,6 +2,8 @@
 #include "check.h"
 
 #include <sched.h>
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
 
@@ -461,5 +463,76 @@ static void pivots(void)
     show("left");
 }
 
+static const char *events_of(int fd, int wait)
+{
+    static char text[64];
+    struct pollfd one = { .fd = fd, .events = POLLPRI };
+    int count = poll(&one, 1, wait);
+    snprintf(text, sizeof(text), "%d %#x", count, (unsigned)one.revents);
+    return text;
+}
+
+/* Who polls mountinfo hears of changes of the namespace that was shown when it was opened. */
+static void polled(void)
+{
+    arena();
+    directories("a b c");
+    int file = (int)MUST(open("/proc/self/mountinfo", O_RDONLY)), other = (int)MUST(open("/proc/self/mounts", O_RDONLY));
+    say("at first: %s", events_of(file, 0));
+    MUST(mount("x", "a", "tmpfs", 0, NULL));
+    say("mount: %s", events_of(file, 0));
+    say("again: %s", events_of(file, 0));
+    say("other: %s", events_of(other, 0));
+    MUST(mount(NULL, "a", NULL, MS_REMOUNT | MS_BIND | MS_NOEXEC, NULL));
+    say("flags: %s", events_of(file, 0));
+    MUST(mount("a", "b", NULL, MS_MOVE, NULL));
+    say("move: %s", events_of(file, 0));
+    MUST(umount2("b", 0));
+    say("umount: %s", events_of(file, 0));
+    int epoll = (int)MUST(epoll_create1(0));
+    struct epoll_event event = { .events = EPOLLPRI }, got = { 0 };
+    say("epoll: %s", err(epoll_ctl(epoll, EPOLL_CTL_ADD, file, &event)));
+    say("nothing: %d", epoll_wait(epoll, &got, 1, 0));
+    pid_t child = fork();
+    if (child == 0) {
+        sleep_ms(50);
+        MUST(mount("x", "c", "tmpfs", 0, NULL));
+        _exit(0);
+    }
+    say("waited: %d", epoll_wait(epoll, &got, 1, 5000));
+    say("events: %#x", got.events);
+    say("nothing more: %d", epoll_wait(epoll, &got, 1, 0));
+    reap(child);
+    MUST(mount(NULL, "c", NULL, MS_SHARED, NULL));
+    MUST(unshare(CLONE_NEWNS));
+    MUST(events_of(file, 0) ? 0 : -1);
+    MUST(mount("y", "a", "tmpfs", 0, NULL));
+    say("of another namespace: %s", events_of(file, 0));
+    MUST(mkdir("c/d", 0755));
+    MUST(mount("y", "c/d", "tmpfs", 0, NULL));
+    say("propagated: %s", events_of(file, 0));
+    char text[65536];
+    ssize_t length, used = 0;
+    while ((length = pread(file, text + used, sizeof(text) - 1 - (size_t)used, used)) > 0)
+        used += length;
+    text[used] = 0;
+    say("shows the old one: %d %d", strstr(text, "case_polled/a ") != NULL, strstr(text, "case_polled/c/d ") != NULL);
+    FILE *stats = fopen("/proc/self/mountstats", "r");
+    while (stats && fgets(text, sizeof(text), stats))
+        if (strstr(text, "case_polled/c/d "))
+            say("stats: %.*s", (int)strcspn(text, "\n"), text);
+    struct stat data;
+    MUST(stat("/proc/self/mountstats", &data));
+    say("mode: %o", data.st_mode);
+    child = fork();
+    if (child == 0)
+        _exit(0);
+    siginfo_t information;
+    MUST(waitid(P_PID, (id_t)child, &information, WEXITED | WNOWAIT));
+    snprintf(text, 64, "/proc/%d/mountinfo", child);
+    say("of a zombie: %s", err(open(text, O_RDONLY)));
+    reap(child);
+}
+
 CHECK_MAIN(CASE(unshared), CASE(cloned), CASE(removed), CASE(propagation_types), CASE(propagation), CASE(recursive_binds),
-           CASE(moves), CASE(namespaces_propagate), CASE(propagate_from), CASE(pivots))
+           CASE(moves), CASE(namespaces_propagate), CASE(propagate_from), CASE(polled), CASE(pivots))

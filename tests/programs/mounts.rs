@@ -54,6 +54,13 @@ pub const CASES: &[Case] = &[
          mount --make-private /; mount --make-private m; pivot_root m m/o; echo $?; ls'; ls",
     )
     .with_errors(),
+    Case::bash(
+        "findmnt_polls_for_changes",
+        NEEDS,
+        "mkdir a; (sleep 0.3; mount -t tmpfs x a; sleep 0.2; umount a) & \
+         timeout 10 findmnt --poll=mount --first-only -n -o ACTION,TARGET,FSTYPE; wait; \
+         grep -c tmpfs /proc/self/mountstats > /dev/null && echo stats",
+    ),
     Case::busybox(
         "busybox_mounts_and_switches_roots",
         "mkdir a b; mount -t tmpfs x a && mount -o bind a b && mkdir a/d && ls b; mount -o remount,ro,bind b; touch b/f; \

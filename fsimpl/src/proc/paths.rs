@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{DeviceNumber, Errno};
 use bartizan_sentry::kernel::Task;
-use bartizan_sentry::vfs::{Dentry, File, FsString, MountFlags, MountReport, Path};
+use bartizan_sentry::vfs::{Dentry, File, FsString, MountFlags, MountNamespace, MountReport, Path};
 
 /// The root directory of `task`, from which its paths are shown.
 pub fn root_of(task: &Task) -> Result<Path, Errno> {
@@ -71,11 +71,9 @@ pub struct MountView {
     pub options: String,
 }
 
-/// The mounts that `task` can reach, in the order of mounting.
-pub fn mounts_of(task: &Task) -> Result<Vec<MountView>, Errno> {
-    let fs = task.fs().ok_or(Errno::ENOENT)?;
-    let root = fs.root();
-    Ok(fs.namespace().reports(&root).iter().filter_map(|report| view(report, &root)).collect())
+/// The mounts of `namespace` that can be reached from `root`, in the order of mounting.
+pub fn mounts_of(namespace: &MountNamespace, root: &Path) -> Vec<MountView> {
+    namespace.reports(root).iter().filter_map(|report| view(report, root)).collect()
 }
 
 /// What is shown of a mount; `None` if it cannot be reached from `root`.

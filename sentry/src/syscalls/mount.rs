@@ -147,7 +147,9 @@ fn mount_of<'a>(task: &CurrentTask, path: &'a Path) -> Result<&'a Arc<Mount>, Er
 /// `MS_REMOUNT` with `MS_BIND`: the flags of this mount alone.
 fn change_flags(task: &CurrentTask, path: &Path, request: Request) -> Result<(), Errno> {
     let mount = mount_of(task, path)?;
-    mount.change_flags(new_flags(mount, request)?)
+    mount.change_flags(new_flags(mount, request)?)?;
+    task.fs_context().namespace().touch();
+    Ok(())
 }
 
 /// `MS_REMOUNT`: the flags of the mount, and the options of its file system.
@@ -160,6 +162,7 @@ fn remount(task: &CurrentTask, path: &Path, request: Request, options: &[u8]) ->
     task.fs_context().namespace().set_read_only(filesystem, read_only)?;
     filesystem.ops().reconfigure(options).or_else(|errno| filesystem.set_read_only(was).and(Err(errno)))?;
     mount.set_flags(flags);
+    task.fs_context().namespace().touch();
     Ok(())
 }
 

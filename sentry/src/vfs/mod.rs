@@ -45,7 +45,7 @@ pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
 pub use mount::{
     DetachedTree, FlagChanges, FsConfiguration, ListOrder, Mount, MountFlags, MountNamespace, MountReport,
-    Order, ParameterValue, Path, Propagation, Side, Unmount,
+    Order, ParameterValue, Path, Propagation, Side, TreeChanges, Unmount,
 };
 pub use open::{OpenHow, open_place};
 pub use transfer::Position;

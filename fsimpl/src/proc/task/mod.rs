@@ -42,6 +42,8 @@ enum Entry {
     Writable(Generate, Store),
     /// The memory.
     Memory,
+    /// The mounts.
+    Mounts(mounts::Which),
     /// A link to a place.
     Link(links::Which),
     /// The descriptors, or what is told of each.
@@ -72,8 +74,9 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("cwd", Entry::Link(links::Which::WorkingDirectory)),
     ("root", Entry::Link(links::Which::Root)),
     ("exe", Entry::Link(links::Which::Executable)),
-    ("mounts", Entry::File(mounts::mounts)),
-    ("mountinfo", Entry::File(mounts::mountinfo)),
+    ("mounts", Entry::Mounts(mounts::Which::Mounts)),
+    ("mountinfo", Entry::Mounts(mounts::Which::MountInfo)),
+    ("mountstats", Entry::Mounts(mounts::Which::MountStats)),
     ("smaps", Entry::Private(texts::smaps)),
     ("wchan", Entry::File(|_| Ok(b"0".to_vec()))),
     ("schedstat", Entry::File(|_| Ok(b"0 0 0\n".to_vec()))),
@@ -93,7 +96,9 @@ const ENTRIES: &[(&str, Entry)] = &[
 impl Entry {
     fn kind(self) -> FileType {
         match self {
-            Self::File(_) | Self::Private(_) | Self::Writable(..) | Self::Memory => FileType::Regular,
+            Self::File(_) | Self::Private(_) | Self::Writable(..) | Self::Memory | Self::Mounts(_) => {
+                FileType::Regular
+            }
             Self::Link(_) => FileType::Symlink,
             Self::Descriptors(_) | Self::Tasks | Self::Namespaces => FileType::Directory,
         }
@@ -102,7 +107,8 @@ impl Entry {
     fn mode(self) -> u32 {
         match self {
             Self::File(_) => 0o444,
-            Self::Private(_) => 0o400,
+            Self::Private(_) | Self::Mounts(mounts::Which::MountStats) => 0o400,
+            Self::Mounts(_) => 0o444,
             Self::Memory => 0o600,
             Self::Writable(..) => 0o644,
             Self::Link(_) => 0o777,
@@ -193,7 +199,7 @@ impl InodeOps for TaskDirectory {
                 Tasks { tree: Arc::clone(tree), subject, number, parent: self.number },
             ),
             Entry::Namespaces => links::namespaces(tree, subject, number, self.number),
-            Entry::File(_) | Entry::Private(_) | Entry::Writable(..) | Entry::Memory => {
+            Entry::File(_) | Entry::Private(_) | Entry::Writable(..) | Entry::Memory | Entry::Mounts(_) => {
                 tree.inode(number, FileType::Regular, TaskFile { tree: Arc::clone(tree), subject, entry })
             }
         })
@@ -307,6 +313,9 @@ impl InodeOps for TaskFile {
     fn open(&self, _inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
         if matches!(self.entry, Entry::Memory) {
             return mem::open(&self.subject, request);
+        }
+        if let Entry::Mounts(which) = self.entry {
+            return mounts::open(&self.subject, which);
         }
         if matches!(self.entry, Entry::Private(_)) {
             self.subject.check_access(request.task)?;

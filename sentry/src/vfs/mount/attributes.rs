@@ -48,6 +48,7 @@ impl MountNamespace {
                 }
             }
             mounts.iter().for_each(|mount| mount.set_flags(changes.apply(mount.flags())));
+            forest.touched.extend(forest.tree_of(&path.mount));
             if let Some(propagation) = changes.propagation {
                 all.into_iter().for_each(|id| forest.set_propagation(id, propagation));
             }

@@ -155,7 +155,10 @@ impl FsConfiguration {
         let mut option = name.to_vec();
         if let ParameterValue::Text(text) = value {
             option.push(b'=');
-            option.extend_from_slice(text);
+            // A comma would end the option.
+            for &byte in text {
+                option.extend_from_slice(if byte == b',' { b"\\," } else { std::slice::from_ref(&byte) });
+            }
         }
         let complaint = match &self.parameters {
             Some(parameters) if !parameters.knows(name) => Some("Unknown parameter"),
@@ -165,7 +168,7 @@ impl FsConfiguration {
             Some(parameters) => parameters.check(&option).err().map(|_| "Bad value for"),
             None => None,
         };
-        let unusable = value == ParameterValue::Other || option.contains(&b',');
+        let unusable = value == ParameterValue::Other;
         if let Some(complaint) = complaint.or(unusable.then_some("Bad value for")) {
             let text = [&*self.type_name, b": ", complaint.as_bytes(), b" '", name, b"'"].concat();
             return Err(state.refuse(&text));
@@ -280,7 +283,7 @@ mod tests {
 
     fn configuration() -> FsConfiguration {
         let parameters = Parameters::new(&["size"], &["noswap"], |option| match option {
-            b"size=bad" | b"size" => Err(Errno::EINVAL),
+            b"size=bad" | b"size=1\\,mode=0" | b"size" => Err(Errno::EINVAL),
             _ => Ok(()),
         });
         FsConfiguration::new(b"testfs", Arc::new(|_| Err(Errno::ENODEV)), Some(Arc::new(parameters)))

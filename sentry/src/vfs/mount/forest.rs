@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bartizan_abi::{Errno, FileType};
 
 use super::groups::Group;
-use super::{Mount, MountFlags, Path, Place};
+use super::{Mount, MountFlags, Path, Place, TreeChanges};
 use crate::vfs::{Dentry, Filesystem, FsString};
 
 /// The most mounts in one namespace (`/proc/sys/fs/mount-max`).
@@ -28,6 +28,8 @@ pub(super) struct Forest {
     pub(super) groups: BTreeMap<u32, Group>,
     last_id: u64,
     last_tree: u64,
+    /// The trees that have changed, to be told without the lock.
+    pub(super) touched: BTreeSet<u64>,
     /// What has been taken out, to be let go of without the lock.
     pub(super) gone: Vec<Gone>,
 }
@@ -59,6 +61,8 @@ pub(super) struct Tree {
     pub(super) mounts: BTreeSet<u64>,
     /// The tree of the namespace in which it was made, if it is not one itself.
     pub(super) origin: Option<u64>,
+    /// Who wants to hear of changes.
+    pub(super) changes: Arc<TreeChanges>,
 }
 
 /// A mount that is in no tree any more, and where it was.
@@ -109,7 +113,8 @@ impl Forest {
     pub(super) fn plant(&mut self, root: u64) -> u64 {
         self.last_tree += 1;
         let tree = self.last_tree;
-        self.trees.insert(tree, Tree { root, mounts: BTreeSet::new(), origin: None });
+        self.trees
+            .insert(tree, Tree { root, mounts: BTreeSet::new(), origin: None, changes: Arc::default() });
         self.set_tree(root, tree);
         tree
     }
@@ -176,6 +181,7 @@ impl Forest {
         let Some(parent) = self.nodes.get_mut(&place.mount.id) else { return };
         parent.children.push(id);
         let tree = parent.tree;
+        self.touched.insert(tree);
         self.set_tree(id, tree);
         // What was there covers the new mount now.
         let Some(covering) = covering else { return };
@@ -235,6 +241,7 @@ impl Forest {
         if let Some(tree) = self.trees.get_mut(&node.tree) {
             tree.mounts.remove(&id);
         }
+        self.touched.insert(node.tree);
         self.gone.push(Gone { mount: node.mount, _place: None });
     }
 

@@ -17,6 +17,7 @@ use bartizan_abi::Errno;
 use bitflags::bitflags;
 
 mod attributes;
+mod changed;
 mod changes;
 mod configuration;
 mod copy;
@@ -33,6 +34,7 @@ mod table;
 mod unmount;
 
 pub use attributes::FlagChanges;
+pub use changed::TreeChanges;
 pub use configuration::{FsConfiguration, Order, ParameterValue};
 pub use detached::{DetachedTree, Side};
 pub use groups::Propagation;

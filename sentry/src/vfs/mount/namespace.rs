@@ -7,7 +7,7 @@ use bartizan_abi::Errno;
 use super::copy::{Extent, Relation};
 use super::forest::Forest;
 use super::table::MountTable;
-use super::{Mount, MountFlags, Path, rootfs};
+use super::{Mount, MountFlags, Path, TreeChanges, rootfs};
 use crate::sync::{LockClass, RwLock};
 use crate::vfs::{DentryCache, DeviceRegistry, FilesystemRoot};
 
@@ -82,6 +82,17 @@ impl MountNamespace {
     /// The number that `/proc/[pid]/ns/mnt` shows.
     pub fn identity(&self) -> u32 {
         self.identity
+    }
+
+    /// Its changes.
+    pub fn changes(&self) -> Arc<TreeChanges> {
+        let forest = self.table.forest.read();
+        forest.trees.get(&self.tree).map(|tree| Arc::clone(&tree.changes)).unwrap_or_default()
+    }
+
+    /// Flags of its mounts have changed.
+    pub fn touch(&self) {
+        self.changes().tell();
     }
 
     /// What device nodes stand for.

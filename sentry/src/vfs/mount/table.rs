@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::TreeChanges;
 use super::forest::{Forest, Gone};
 use super::unmount::Spread;
 use crate::sync::RwLock;
@@ -32,14 +33,18 @@ impl MountTable {
 
     /// Changes the forest. What it lets go of is dropped without the lock.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Forest) -> T) -> T {
-        let (result, gone, unused) = {
+        let (result, gone, unused, changed) = {
             let mut forest = self.forest.write();
             let result = change(&mut forest);
             let gone = std::mem::take(&mut forest.gone);
             let unused = forest.unused(&gone);
-            (result, gone, unused)
+            let touched = std::mem::take(&mut forest.touched);
+            let trees = touched.iter().filter_map(|tree| forest.trees.get(tree));
+            let changed: Vec<Arc<TreeChanges>> = trees.map(|tree| Arc::clone(&tree.changes)).collect();
+            (result, gone, unused, changed)
         };
         drop(gone);
+        changed.iter().for_each(|changes| changes.tell());
         notify::on_unmount(&unused);
         self.cache.forget_filesystems(&unused);
         result

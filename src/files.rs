@@ -16,7 +16,7 @@ pub(crate) fn make_directories(
 ) -> Result<Path, Errno> {
     let mut place = fs.root();
     for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-        place = fs.with_walker(credentials, None, Some(place), |walker| {
+        place = fs.with_walker(credentials, None, Some(&place), |walker| {
             match walker.resolve(name, FollowLast::Yes) {
                 Err(Errno::ENOENT) => {
                     let parent = walker.resolve_parent(name)?;

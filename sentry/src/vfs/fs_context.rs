@@ -14,7 +14,8 @@ use crate::sync::{LockClass, RwLock};
 #[derive(Debug)]
 pub struct FsContext {
     namespace: Arc<MountNamespace>,
-    places: RwLock<Places>,
+    /// Shared with those who are walking.
+    places: RwLock<Arc<Places>>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,15 +30,15 @@ impl FsContext {
     pub fn new(namespace: Arc<MountNamespace>) -> Option<Arc<Self>> {
         let root = namespace.root()?;
         let places = Places { cwd: root.clone(), root, umask: FileMode::new(0o022) };
-        Some(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, places) }))
+        Some(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) }))
     }
 
     /// A copy, for a child that does not share it.
     pub fn duplicate(&self) -> Arc<Self> {
-        let places = self.places.read().clone();
+        let places = Places::clone(&self.places.read());
         Arc::new(Self {
             namespace: Arc::clone(&self.namespace),
-            places: RwLock::new(LockClass::FsContext, places),
+            places: RwLock::new(LockClass::FsContext, Arc::new(places)),
         })
     }
 
@@ -45,7 +46,7 @@ impl FsContext {
     pub(crate) fn nowhere() -> Arc<Self> {
         let (namespace, root) = MountNamespace::empty();
         let places = Places { cwd: root.clone(), root, umask: FileMode::new(0o022) };
-        Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, places) })
+        Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) })
     }
 
     /// A copy in a copy of its mount namespace with the number `identity` (`CLONE_NEWNS`).
@@ -53,10 +54,10 @@ impl FsContext {
     /// # Errors
     /// None in practice.
     pub fn in_new_namespace(&self, identity: u32) -> Result<Arc<Self>, Errno> {
-        let mut places = self.places.read().clone();
+        let mut places = Places::clone(&self.places.read());
         let Places { root, cwd, .. } = &mut places;
         let namespace = self.namespace.duplicate(identity, &mut [root, cwd])?;
-        Ok(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, places) }))
+        Ok(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) }))
     }
 
     /// The mounts that are seen.
@@ -76,13 +77,13 @@ impl FsContext {
 
     /// `chroot(2)`; the caller has checked that it is a directory and may be searched.
     pub fn set_root(&self, root: Path) {
-        let old = std::mem::replace(&mut self.places.write().root, root);
+        let old = std::mem::replace(&mut Arc::make_mut(&mut self.places.write()).root, root);
         drop(old);
     }
 
     /// `chdir(2)`; the caller has checked that it is a directory and may be searched.
     pub fn set_cwd(&self, cwd: Path) {
-        let old = std::mem::replace(&mut self.places.write().cwd, cwd);
+        let old = std::mem::replace(&mut Arc::make_mut(&mut self.places.write()).cwd, cwd);
         drop(old);
     }
 
@@ -91,7 +92,7 @@ impl FsContext {
         let mut left = Vec::new();
         {
             let mut places = self.places.write();
-            let Places { root, cwd, .. } = &mut *places;
+            let Places { root, cwd, .. } = Arc::make_mut(&mut places);
             for place in [root, cwd] {
                 if place.is_same(old) {
                     left.push(std::mem::replace(place, new.clone()));
@@ -108,7 +109,7 @@ impl FsContext {
 
     /// Replaces the umask and returns the old one.
     pub fn set_umask(&self, umask: FileMode) -> FileMode {
-        std::mem::replace(&mut self.places.write().umask, umask)
+        std::mem::replace(&mut Arc::make_mut(&mut self.places.write()).umask, umask)
     }
 
     /// Calls `operation` with a walker for `credentials` that starts at the working directory, or at `base`.
@@ -116,15 +117,14 @@ impl FsContext {
         &self,
         credentials: &Credentials,
         task: Option<&CurrentTask>,
-        base: Option<Path>,
+        base: Option<&Path>,
         operation: impl FnOnce(&Walker<'_>) -> T,
     ) -> T {
-        let Places { root, cwd, .. } = self.places.read().clone();
-        let base = base.unwrap_or(cwd);
+        let places = Arc::clone(&self.places.read());
         operation(&Walker {
             namespace: &self.namespace,
-            root: &root,
-            base: &base,
+            root: &places.root,
+            base: base.unwrap_or(&places.cwd),
             credentials,
             task,
             resolve: ResolveFlags::empty(),
@@ -211,7 +211,7 @@ impl CurrentTask {
     ) -> Result<T, E> {
         let base = self.base_of(fd, path)?;
         let credentials = self.credentials();
-        self.fs_context().with_walker(&credentials, Some(self), base, operation)
+        self.fs_context().with_walker(&credentials, Some(self), base.as_ref(), operation)
     }
 
     /// As [`walk`](Self::walk), with the restrictions of `openat2(2)`.
@@ -234,7 +234,7 @@ impl CurrentTask {
         };
         let credentials = self.credentials();
         self.fs_context()
-            .with_walker(&credentials, Some(self), base, |walker| operation(&Walker { resolve, ..*walker }))
+            .with_walker(&credentials, Some(self), base.as_ref(), |walker| operation(&Walker { resolve, ..*walker }))
     }
 
     /// The place that `path` leads to from `fd`, as `flags` (`AT_SYMLINK_NOFOLLOW`, `AT_SYMLINK_FOLLOW`, `AT_EMPTY_PATH`) say; `follow` is

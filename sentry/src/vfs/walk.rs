@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use super::permission::May;
 use super::{
-    CachePolicy, Dentry, FsStr, FsString, LinkTarget, MountFlags, MountNamespace, NAME_MAX, PATH_MAX, Path,
-    touch_accessed,
+    CachePolicy, Dentry, FsStr, FsString, LinkTarget, Mount, MountFlags, MountNamespace, NAME_MAX, PATH_MAX,
+    Path, touch_accessed,
 };
 use crate::kernel::{Credentials, CurrentTask};
 
@@ -75,8 +75,21 @@ struct Progress<'a> {
     rest: SmallVec<[u8; 256]>,
     position: usize,
     links: u32,
-    /// The root that `RESOLVE_BENEATH` and `RESOLVE_IN_ROOT` set.
-    top: Path,
+    /// Where `..` ends: the root, or what `RESOLVE_BENEATH` and `RESOLVE_IN_ROOT` set.
+    top: &'a Path,
+}
+
+/// The last component of a path, to be looked up where the walk is.
+struct Last {
+    name: SmallVec<[u8; 64]>,
+    kind: LastKind,
+    slash: bool,
+}
+
+impl Last {
+    fn in_directory(self, directory: Path) -> Parent {
+        Parent { directory, name: self.name, kind: self.kind, slash: self.slash }
+    }
 }
 
 impl<'a> Walker<'a> {
@@ -87,13 +100,12 @@ impl<'a> Walker<'a> {
     pub fn resolve(&self, path: &FsStr, follow: FollowLast) -> Result<Path, Errno> {
         let mut progress = self.start(path)?;
         loop {
-            let parent = progress.walk_to_parent()?;
-            let follow = follow == FollowLast::Yes || parent.slash;
-            if let Some(path) = progress.last(&parent, follow)? {
-                if parent.slash && path.inode().kind() != FileType::Directory {
+            let last = progress.walk_to_last()?;
+            if progress.enter(&last, follow == FollowLast::Yes || last.slash)? {
+                if last.slash && progress.at.inode().kind() != FileType::Directory {
                     return Err(Errno::ENOTDIR);
                 }
-                return Ok(path);
+                return Ok(progress.at);
             }
         }
     }
@@ -103,7 +115,9 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// Those of `path_resolution(7)`.
     pub fn resolve_parent(&self, path: &FsStr) -> Result<Parent, Errno> {
-        self.start(path)?.walk_to_parent()
+        let mut progress = self.start(path)?;
+        let last = progress.walk_to_last()?;
+        Ok(last.in_directory(progress.at))
     }
 
     /// Walks `path` and asks `last` about the dentry of its last component, which may be negative: it says whether a symbolic link is
@@ -118,11 +132,14 @@ impl<'a> Walker<'a> {
     ) -> Result<(Parent, Option<Path>), Errno> {
         let mut progress = self.start(path)?;
         loop {
-            let parent = progress.walk_to_parent()?;
-            match progress.last(&parent, follow == FollowLast::Yes) {
-                Ok(Some(path)) => return Ok((parent, Some(path))),
-                Ok(None) => {}
-                Err(Errno::ENOENT) if parent.kind == LastKind::Name => return Ok((parent, None)),
+            let last = progress.walk_to_last()?;
+            let directory = progress.at.clone();
+            match progress.enter(&last, follow == FollowLast::Yes) {
+                Ok(true) => return Ok((last.in_directory(directory), Some(progress.at))),
+                Ok(false) => {}
+                Err(Errno::ENOENT) if last.kind == LastKind::Name => {
+                    return Ok((last.in_directory(directory), None));
+                }
                 Err(errno) => return Err(errno),
             }
         }
@@ -137,18 +154,27 @@ impl<'a> Walker<'a> {
         }
         let confined = self.resolve.intersects(ResolveFlags::RESOLVE_BENEATH | ResolveFlags::RESOLVE_IN_ROOT);
         let top = if confined { self.base } else { self.root };
-        let mut progress = Progress {
+        let absolute = path.first() == Some(&b'/');
+        if absolute {
+            self.check_root(&self.base.mount, top)?;
+        }
+        Ok(Progress {
             walker: self,
-            at: self.base.clone(),
+            at: if absolute { top } else { self.base }.clone(),
             rest: SmallVec::from_slice(path),
             position: 0,
             links: 0,
-            top: top.clone(),
-        };
-        if path.first() == Some(&b'/') {
-            progress.go_to_root()?;
+            top,
+        })
+    }
+
+    /// Whether a walk that is on `mount` may go to `top` by a leading slash.
+    fn check_root(&self, mount: &Arc<Mount>, top: &Path) -> Result<(), Errno> {
+        let leaves = self.resolve.contains(ResolveFlags::RESOLVE_NO_XDEV) && !Arc::ptr_eq(mount, &top.mount);
+        if leaves || self.resolve.contains(ResolveFlags::RESOLVE_BENEATH) {
+            return Err(Errno::EXDEV);
         }
-        Ok(progress)
+        Ok(())
     }
 
     /// The child `name` of a directory; a negative dentry, or none, if there is no such entry.
@@ -210,11 +236,9 @@ impl<'a> Walker<'a> {
 impl Progress<'_> {
     /// Goes to where absolute paths start.
     fn go_to_root(&mut self) -> Result<(), Errno> {
-        if self.walker.resolve.contains(ResolveFlags::RESOLVE_BENEATH) {
-            return Err(Errno::EXDEV);
-        }
-        let root = self.top.clone();
-        self.go(root)
+        self.walker.check_root(&self.at.mount, self.top)?;
+        self.at = self.top.clone();
+        Ok(())
     }
 
     /// Goes to `path`, which may be on another mount.
@@ -229,7 +253,7 @@ impl Progress<'_> {
     }
 
     /// Walks all components but the last.
-    fn walk_to_parent(&mut self) -> Result<Parent, Errno> {
+    fn walk_to_last(&mut self) -> Result<Last, Errno> {
         loop {
             while self.rest.get(self.position) == Some(&b'/') {
                 self.position += 1;
@@ -255,41 +279,32 @@ impl Progress<'_> {
                 self.at.inode().check(self.walker.credentials, May::EXECUTE)?;
             }
             if last {
-                return Ok(Parent { directory: self.at.clone(), name, kind, slash });
+                return Ok(Last { name, kind, slash });
             }
             match kind {
                 LastKind::Root | LastKind::Dot => {}
                 LastKind::DotDot => self.up()?,
                 LastKind::Name => {
-                    if let Some(path) = self.step(&name, true)? {
-                        self.at = path;
-                    }
+                    // A link is walked next.
+                    let _arrived = self.step(&name, true)?;
                 }
             }
         }
     }
 
-    /// Walks the last component. `None` when it is a link that is followed: there is a new path to walk.
-    fn last(&mut self, parent: &Parent, follow: bool) -> Result<Option<Path>, Errno> {
-        match parent.kind {
-            LastKind::Root | LastKind::Dot => Ok(Some(self.at.clone())),
-            LastKind::DotDot => {
-                self.up()?;
-                Ok(Some(self.at.clone()))
-            }
-            LastKind::Name => {
-                if follow && parent.slash {
-                    // The slashes go on behind what the link is replaced by.
-                    return self.step(&parent.name, true);
-                }
-                self.step(&parent.name, follow)
-            }
+    /// Walks the last component; whether the walk has arrived. It has not when that is a link that is followed: there is a new path to
+    /// walk, before the slashes that are left.
+    fn enter(&mut self, last: &Last, follow: bool) -> Result<bool, Errno> {
+        match last.kind {
+            LastKind::Root | LastKind::Dot => Ok(true),
+            LastKind::DotDot => self.up().map(|()| true),
+            LastKind::Name => self.step(&last.name, follow),
         }
     }
 
     /// Goes to the parent directory; at the root it stays.
     fn up(&mut self) -> Result<(), Errno> {
-        if self.at.is_same(&self.top) {
+        if self.at.is_same(self.top) {
             let beneath = self.walker.resolve.contains(ResolveFlags::RESOLVE_BENEATH);
             return if beneath { Err(Errno::EXDEV) } else { Ok(()) };
         }
@@ -308,21 +323,24 @@ impl Progress<'_> {
         self.go(path)
     }
 
-    /// Goes to the child `name`. `None` when it is a link that is followed.
-    fn step(&mut self, name: &[u8], follow: bool) -> Result<Option<Path>, Errno> {
+    /// Goes to the child `name`; whether it is there now. It is not when that is a link that is followed.
+    fn step(&mut self, name: &[u8], follow: bool) -> Result<bool, Errno> {
         let child = self.walker.child(&self.at, name)?;
+        let inode = child.inode().ok_or(Errno::ENOENT)?;
+        let link = follow && inode.kind() == FileType::Symlink;
+        if !link && !child.is_mount_point() {
+            // Most steps: the mount stays, and its count is not touched.
+            self.at.go_to(child);
+            return Ok(true);
+        }
         let path = Path::new(Arc::clone(&self.at.mount), child).ok_or(Errno::ENOENT)?;
         let path = if path.dentry.is_mount_point() { self.walker.namespace.topmost(path) } else { path };
         if path.inode().kind() == FileType::Symlink && follow {
             self.follow(&path)?;
-            return Ok(None);
+            return Ok(false);
         }
-        if self.walker.resolve.contains(ResolveFlags::RESOLVE_NO_XDEV)
-            && !Arc::ptr_eq(&path.mount, &self.at.mount)
-        {
-            return Err(Errno::EXDEV);
-        }
-        Ok(Some(path))
+        self.go(path)?;
+        Ok(true)
     }
 
     /// Follows a symbolic link: its target is walked before the rest.

@@ -28,6 +28,14 @@ impl Path {
         Self { mount, dentry, inode }
     }
 
+    /// Goes to `dentry` of the same mount; stays where it is if that is a negative one.
+    pub(in crate::vfs) fn go_to(&mut self, dentry: Arc<Dentry>) {
+        if let Some(inode) = dentry.inode() {
+            self.inode = Arc::clone(inode);
+            self.dentry = dentry;
+        }
+    }
+
     /// What is there.
     pub fn inode(&self) -> &Arc<Inode> {
         &self.inode

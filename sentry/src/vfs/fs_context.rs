@@ -60,6 +60,14 @@ impl FsContext {
         Ok(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) }))
     }
 
+    /// A context at the root of `namespace`, with the umask of this one (`setns(2)`); `None` if that has no root any more.
+    pub fn in_namespace(&self, namespace: &Arc<MountNamespace>) -> Option<Arc<Self>> {
+        let root = namespace.root()?;
+        let places = Places { cwd: root.clone(), root, umask: self.umask() };
+        let namespace = Arc::clone(namespace);
+        Some(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) }))
+    }
+
     /// The mounts that are seen.
     pub fn namespace(&self) -> &Arc<MountNamespace> {
         &self.namespace
@@ -233,8 +241,9 @@ impl CurrentTask {
             self.base_of(fd, path)?
         };
         let credentials = self.credentials();
-        self.fs_context()
-            .with_walker(&credentials, Some(self), base.as_ref(), |walker| operation(&Walker { resolve, ..*walker }))
+        self.fs_context().with_walker(&credentials, Some(self), base.as_ref(), |walker| {
+            operation(&Walker { resolve, ..*walker })
+        })
     }
 
     /// The place that `path` leads to from `fd`, as `flags` (`AT_SYMLINK_NOFOLLOW`, `AT_SYMLINK_FOLLOW`, `AT_EMPTY_PATH`) say; `follow` is

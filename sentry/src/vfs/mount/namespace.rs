@@ -143,3 +143,73 @@ impl Drop for MountNamespace {
         self.table.end_tree(self.tree);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::{Propagation, Unmount};
+
+    /// A namespace with a file system mounted on its root.
+    fn mounted() -> (Arc<MountNamespace>, Path) {
+        let (namespace, root) = MountNamespace::empty();
+        namespace.mount(&root, rootfs::root(), b"top", MountFlags::empty()).unwrap();
+        let top = namespace.root().unwrap();
+        (namespace, top)
+    }
+
+    fn sources(namespace: &MountNamespace) -> Vec<Vec<u8>> {
+        namespace.mounts().iter().map(|mount| mount.source().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_copy_has_its_own_mounts_and_goes_with_them() {
+        let (namespace, top) = mounted();
+        let mut place = top.clone();
+        let copy = namespace.duplicate(5, &mut [&mut place]).unwrap();
+        assert!(copy.contains(&place.mount) && !namespace.contains(&place.mount));
+        assert!(Arc::ptr_eq(&place.dentry, &top.dentry));
+        copy.mount(&place, rootfs::root(), b"inner", MountFlags::empty()).unwrap();
+        assert_eq!((sources(&namespace).len(), sources(&copy).len()), (2, 3));
+        let mount = Arc::clone(&place.mount);
+        drop(copy);
+        assert!(mount.place().is_none());
+        assert_eq!(sources(&namespace), [b"none", &b"top"[..]]);
+        assert_eq!(namespace.unmount(top, Unmount::IfIdle), Ok(()));
+    }
+
+    #[test]
+    fn shared_mounts_reach_copies_until_they_are_private() {
+        let (namespace, top) = mounted();
+        namespace.set_propagation(&top, Propagation::Shared, false).unwrap();
+        let mut place = top.clone();
+        let copy = namespace.duplicate(5, &mut [&mut place]).unwrap();
+        namespace.mount(&top, rootfs::root(), b"seen", MountFlags::empty()).unwrap();
+        assert_eq!(sources(&copy).last().unwrap(), b"seen");
+        copy.unmount(copy.root().unwrap(), Unmount::IfIdle).unwrap();
+        assert_eq!(sources(&namespace).len(), 2);
+        copy.set_propagation(&place, Propagation::Slave, false).unwrap();
+        copy.mount(&place, rootfs::root(), b"own", MountFlags::empty()).unwrap();
+        assert_eq!(sources(&namespace).len(), 2);
+        let group = |namespace: &MountNamespace, path: &Path| {
+            let (report, reached) = namespace.report(path.mount.id(), path).unwrap();
+            assert!(reached);
+            (report.group, report.master)
+        };
+        assert_eq!((group(&namespace, &top), group(&copy, &place)), ((Some(1), None), (None, Some(1))));
+        namespace.set_propagation(&top, Propagation::Private, false).unwrap();
+        assert_eq!(group(&copy, &place), (None, None));
+    }
+
+    #[test]
+    fn detached_trees_end_unless_they_are_attached() {
+        let (namespace, top) = mounted();
+        let (tree, path) = namespace.clone_detached(&top, true).unwrap();
+        assert!(!namespace.contains(&path.mount));
+        drop(tree);
+        assert_eq!(namespace.clone_detached(&path, false).unwrap_err(), Errno::EINVAL);
+        let (tree, path) = namespace.mount_detached(rootfs::root(), b"new", MountFlags::empty()).unwrap();
+        namespace.attach(&top, &path, crate::vfs::Side::OnTop, &top).unwrap();
+        drop(tree);
+        assert!(namespace.contains(&path.mount));
+    }
+}

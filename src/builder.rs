@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bartizan_fsimpl::host::ImportedDescriptors;
-use bartizan_fsimpl::{dev, devpts, overlay, proc, sys, tmpfs};
+use bartizan_fsimpl::{cgroup, dev, devpts, overlay, proc, sys, tmpfs};
 use bartizan_platform::systrap::SystrapOptions;
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions, Profiler};
 use bartizan_sentry::syscalls::trace::Tracer;
@@ -175,6 +175,10 @@ fn register_filesystems(kernel: &Kernel) {
         b"" => sys::new(new.kernel),
         _ => Err(bartizan_abi::Errno::EINVAL),
     });
+    types.register("cgroup2", |new| match new.options {
+        b"" => cgroup::new(new.kernel),
+        _ => Err(bartizan_abi::Errno::EINVAL),
+    });
     types.register("devtmpfs", |new| devtmpfs_with(new.kernel, new.options));
     types.register("devpts", |new| {
         let (root, _ptmx) = devpts::new(new.kernel, devpts::Options::parse(new.options)?);
@@ -193,7 +197,7 @@ fn register_filesystems(kernel: &Kernel) {
 /// Says which options file systems take, for programs that set them one by one.
 fn describe_filesystems(kernel: &Kernel) {
     let types = kernel.filesystem_types();
-    for name in ["sysfs", "mqueue"] {
+    for name in ["sysfs", "mqueue", "cgroup2"] {
         types.describe(name, Parameters::new(&[], &[], |_| Ok(())));
     }
     let limit = kernel.memory().limit();

@@ -416,3 +416,17 @@ fn a_program_gets_a_terminal_of_its_own() -> Result<()> {
     assert_eq!(outcome.code, 5);
     Ok(())
 }
+
+/// What the host's kernel may not be asked for: limits of control groups.
+#[test]
+fn control_groups_limit_tasks_and_memory() -> Result<()> {
+    let script = "mkdir /tmp/g; mount -t cgroup2 none /tmp/g; cd /tmp/g; cat cgroup.controllers; mkdir a; ls a | grep -c pids
+        echo '+pids +memory' >cgroup.subtree_control; echo 4 >a/pids.max; echo 64M >a/memory.max; cat a/pids.max a/memory.max
+        (echo 0 >a/cgroup.procs; for i in 1 2 3 4 5 6; do sleep 2 & done; wait) 2>&1 | grep -cm 1 'Resource temporarily'
+        grep -c 'max 0' a/pids.events; cat a/pids.peak; echo 1 >a/cgroup.kill; while [ -n \"$(cat a/cgroup.procs)\" ]; do sleep 0.1; done; echo max >a/pids.max
+        bash -c 'echo 0 >a/cgroup.procs; x=$(head -c 200M /dev/zero | tr \"\\0\" x); echo survived' 2>/dev/null; echo $?
+        sed -n 's/oom_kill //p' a/memory.events; until rmdir a; do sleep 0.1; done; echo $?; echo -pids >cgroup.subtree_control; cat cgroup.subtree_control";
+    let text = output(&["--", "/bin/bash", "-c", script])?;
+    ensure!(text == "memory pids\n0\n4\n67108864\n1\n0\n4\n137\n1\n0\nmemory\n", "{text}");
+    Ok(())
+}

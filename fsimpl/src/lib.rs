@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod dev;
 pub mod devpts;
 pub mod host;

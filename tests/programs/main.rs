@@ -10,6 +10,7 @@ mod case;
 mod debuggers;
 mod languages;
 mod mounts;
+mod processes;
 mod python_suite;
 mod screens;
 mod stress;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         debuggers::CASES,
         languages::CASES,
         mounts::CASES,
+        processes::CASES,
         screens::CASES,
         system::CASES,
         stress::SHORT,

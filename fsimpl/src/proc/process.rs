@@ -152,6 +152,20 @@ impl Subject {
         Ok(tids)
     }
 
+    /// The processes that the task has made and that have not been waited for, ascending.
+    pub fn children(&self) -> Result<Vec<i32>, Errno> {
+        let kernel = self.kernel()?;
+        let tree = kernel.tree();
+        let process = tree.process(self.pid).ok_or(Errno::ESRCH)?;
+        let leads = self.tid == self.pid;
+        let made = |child: &i32| {
+            // Children of a task that is gone count as the leader's.
+            let maker = tree.process(*child).map_or(0, |child| child.parent_task);
+            maker == self.tid || leads && !process.tasks.iter().any(|task| task.tid() == maker)
+        };
+        Ok(process.children.iter().copied().filter(made).collect())
+    }
+
     /// Who owns its files: its effective ids, or root's if it must not be looked at.
     pub fn owner(&self) -> (u32, u32) {
         match (self.task(), self.group()) {

@@ -215,6 +215,7 @@ impl CurrentTask {
         if self.kernel().is_dead() || tree.task_count() >= MOST_TASKS {
             return Err(Errno::EAGAIN.into());
         }
+        self.cgroup().check_pids(&tree)?;
         let tid = match request.set_tid {
             Some(tid) => tree.take_number(tid)?,
             None => tree.allocate()?,
@@ -275,6 +276,8 @@ impl CurrentTask {
         let group = ThreadGroup::new(pid, Arc::new(self.group().limits().duplicate()));
         group.timers().heed_processor_limit(self.kernel().timers(), &group)?;
         group.set_dumpable(self.group().dumpable());
+        group.set_oom_score_adj(self.group().oom_score_adj());
+        group.set_oom_score_adj_min(self.group().oom_score_adj_min());
         group.register_barriers(self.group().barriers());
         group.set_end_uid(self.credentials().uid);
         Ok(group)

@@ -185,6 +185,7 @@ impl Kernel {
             signals.tasks.remove(&task.tid());
             let (user, system) = task.usage().times();
             group.add_ended_time(user, system);
+            task.leave_cgroup();
             signals.hand_over(task.tid(), SigSet::FULL);
             signals.exit
         };

@@ -4,6 +4,7 @@ mod aio;
 mod anonymous;
 mod async_signal;
 mod barrier;
+pub mod cgroup;
 mod clock;
 mod clone;
 mod credentials;

@@ -31,6 +31,7 @@ impl CurrentTask {
                     let _made = self.finish_watched_call(Ok(self.registers().rax));
                 }
                 self.handle_signals(None);
+                self.stand_frozen();
                 if !self.ptrace().steps() || self.has_work() || self.end().is_some() {
                     continue;
                 }
@@ -189,7 +190,10 @@ impl CurrentTask {
     /// Brings the page in, or sends the signal that the access deserves.
     fn handle_fault(&self, fault: Fault) {
         let outcome = match self.mm().handle_fault(fault) {
-            Ok(()) => return,
+            Ok(()) => {
+                self.check_cgroup_memory();
+                return;
+            }
             Err(outcome) => outcome,
         };
         let mut error = PageFaultError::USER;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::cgroup::Cgroups;
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
 use super::sysv::IpcNamespace;
@@ -25,6 +26,7 @@ pub(super) struct Services {
     ipc: OnceLock<Arc<IpcNamespace>>,
     lock_waits: LockWaits,
     filesystem_types: FilesystemTypes,
+    cgroups: Cgroups,
 }
 
 impl Kernel {
@@ -41,6 +43,11 @@ impl Kernel {
     /// What `mount(2)` knows by name.
     pub fn filesystem_types(&self) -> &FilesystemTypes {
         &self.services.filesystem_types
+    }
+
+    /// Control groups.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.services.cgroups
     }
 
     /// Who waits for which record lock.

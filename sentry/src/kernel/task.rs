@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bartizan_abi::process::Personality;
 use bartizan_platform::Interrupter;
 
+use super::cgroup::Membership;
 use super::futex::FutexOwner;
 use super::ptrace::Ptrace;
 use super::seccomp::Seccomp;
@@ -61,6 +62,8 @@ pub struct Task {
     /// Where it stands as the tracee of another task.
     ptrace: Ptrace,
     uts: ArcSwap<UtsNames>,
+    /// Its control group; changes with the tree locked.
+    cgroup: Mutex<Membership>,
 }
 
 /// What a task has in common with others, by pointer.
@@ -135,6 +138,10 @@ impl Task {
             seccomp: Seccomp::default(),
             ptrace: Ptrace::default(),
             uts: ArcSwap::new(Arc::clone(kernel.uts())),
+            cgroup: Mutex::new(
+                LockClass::Table,
+                Membership { group: Arc::clone(kernel.cgroups().root()), before: (0, 0) },
+            ),
         })
     }
 
@@ -395,6 +402,17 @@ impl Task {
         *self.scheduling.lock() = parent.scheduling().for_child();
         self.set_personality(parent.personality());
         self.uts.store(parent.uts());
+        *self.cgroup.lock() = Membership { group: parent.cgroup(), before: (0, 0) };
+    }
+
+    /// Its control group.
+    pub(super) fn membership(&self) -> MutexGuard<'_, Membership> {
+        self.cgroup.lock()
+    }
+
+    /// Puts it into another control group and returns the one in which it was; the tree is locked.
+    pub(super) fn set_membership(&self, new: Membership) -> Membership {
+        std::mem::replace(&mut *self.cgroup.lock(), new)
     }
 
     /// Notes who waits in `vfork` for this task.

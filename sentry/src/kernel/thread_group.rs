@@ -37,6 +37,10 @@ pub struct ThreadGroup {
     host_child: AtomicBool,
     /// The real user id that its parent is told.
     end_uid: AtomicU32,
+    /// `/proc/[pid]/oom_score_adj`.
+    oom_score_adj: AtomicI32,
+    /// The lowest that it may be without privilege.
+    oom_score_adj_min: AtomicI32,
 }
 
 impl ThreadGroup {
@@ -59,6 +63,8 @@ impl ThreadGroup {
             executing: AtomicBool::new(false),
             host_child: AtomicBool::new(false),
             end_uid: AtomicU32::new(0),
+            oom_score_adj: AtomicI32::new(0),
+            oom_score_adj_min: AtomicI32::new(0),
         })
     }
 
@@ -163,6 +169,26 @@ impl ThreadGroup {
     /// Sets the real user id that its parent is told.
     pub fn set_end_uid(&self, uid: u32) {
         self.end_uid.store(uid, Ordering::Relaxed);
+    }
+
+    /// How much rather, or less, it is killed when memory runs out: -1000 to 1000.
+    pub fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    /// The lowest that it may be without privilege: the last one that somebody with privilege has set.
+    pub fn oom_score_adj_min(&self) -> i32 {
+        self.oom_score_adj_min.load(Ordering::Relaxed)
+    }
+
+    /// Changes that.
+    pub fn set_oom_score_adj_min(&self, value: i32) {
+        self.oom_score_adj_min.store(value, Ordering::Relaxed);
+    }
+
+    /// Changes how much rather, or less, it is killed.
+    pub fn set_oom_score_adj(&self, value: i32) {
+        self.oom_score_adj.store(value, Ordering::Relaxed);
     }
 
     /// Adds the CPU time of a task that has ended.

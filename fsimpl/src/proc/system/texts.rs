@@ -1,6 +1,7 @@
 //! Files of `/proc` that say little here.
 
 use bartizan_abi::Errno;
+use bartizan_platform::memory::PAGE_SIZE;
 use bartizan_sentry::kernel::UtsNames;
 
 use super::System;
@@ -35,4 +36,40 @@ pub fn filesystems(system: &System) -> Result<String, Errno> {
 pub fn version() -> Result<String, Errno> {
     let (system, release, version) = (UtsNames::SYSNAME, UtsNames::RELEASE, UtsNames::VERSION);
     Ok(format!("{system} version {release} (bartizan@bartizan) (rustc) {version}\n"))
+}
+
+/// What there is nothing to tell in: `consoles`, `diskstats`, `modules`; `kmsg`, since nothing is logged.
+pub fn empty() -> Result<String, Errno> {
+    Ok(String::new())
+}
+
+/// `/proc/interrupts` (`proc_interrupts(5)`): the columns, and no line.
+pub fn interrupts() -> Result<String, Errno> {
+    let columns: String =
+        (0..super::processors()).map(|cpu| format!("{:<11}", format!("CPU{cpu}"))).collect();
+    Ok(format!("           {columns}\n"))
+}
+
+/// `/proc/vmstat` (`proc_vmstat(5)`): pages in use. What is not counted is zero.
+pub fn vmstat(system: &System) -> Result<String, Errno> {
+    let kernel = system.kernel()?;
+    let (limit, used) = (kernel.memory().limit(), kernel.memory().used());
+    let lines = [
+        ("nr_free_pages", limit.saturating_sub(used) / PAGE_SIZE),
+        ("nr_active_anon", used / PAGE_SIZE),
+        ("nr_anon_pages", used / PAGE_SIZE),
+        ("nr_mapped", 0),
+        ("nr_file_pages", 0),
+        ("nr_dirty", 0),
+        ("nr_writeback", 0),
+        ("nr_shmem", 0),
+        ("pgpgin", 0),
+        ("pgpgout", 0),
+        ("pswpin", 0),
+        ("pswpout", 0),
+        ("pgfault", 0),
+        ("pgmajfault", 0),
+        ("oom_kill", kernel.statistics().out_of_memory()),
+    ];
+    Ok(lines.iter().map(|(name, value)| format!("{name} {value}\n")).collect())
 }

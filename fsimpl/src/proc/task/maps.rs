@@ -67,22 +67,74 @@ fn write_line(text: &mut Vec<u8>, area: &AreaReport, path: impl Fn(&File) -> FsS
     text.push(b'\n');
 }
 
+/// One line for all areas, and the sums of what is in place of them.
+pub fn smaps_rollup(areas: &[AreaReport]) -> String {
+    let start = areas.first().map_or(0, |area| area.range.start);
+    let end = areas.last().map_or(0, |area| area.range.end);
+    let mut text = format!("{start:08x}-{end:08x} ---p 00000000 00:00 0 ");
+    text.extend(std::iter::repeat_n(' ', NAME_COLUMN.saturating_sub(text.len())));
+    text.push_str("[rollup]\n");
+    let line = |name: &str, bytes: u64| format!("{:<16}{:>8} kB\n", format!("{name}:"), bytes / 1024);
+    let mut sums = amounts_of(0, 0, false, false);
+    for area in areas {
+        sums.iter_mut().zip(amounts(area)).for_each(|(sum, (_, bytes))| sum.1 += bytes);
+    }
+    for (name, bytes) in sums.into_iter().skip(SIZES_OF_AREA) {
+        text.push_str(&line(name, bytes));
+        if name == "Pss_Dirty" {
+            let pss = |wanted: fn(&AreaReport) -> u64| areas.iter().map(wanted).sum::<u64>();
+            text.push_str(&line("Pss_Anon", pss(|area| area.private_bytes)));
+            text.push_str(&line("Pss_File", pss(|area| if is_file(area) { area.source_bytes } else { 0 })));
+            text.push_str(&line("Pss_Shmem", pss(|area| if is_file(area) { 0 } else { area.source_bytes })));
+        }
+    }
+    text
+}
+
+fn is_file(area: &AreaReport) -> bool {
+    matches!(area.name, AreaName::File(_))
+}
+
+/// How many of the amounts of `smaps` are of the area itself, and not in `smaps_rollup`.
+const SIZES_OF_AREA: usize = 3;
+
+/// The lines of `smaps` for one area, bytes.
+fn amounts(area: &AreaReport) -> [(&'static str, u64); 22] {
+    let flags = area.flags;
+    let mut lines = amounts_of(
+        area.private_bytes,
+        area.source_bytes,
+        flags.contains(AreaFlags::SHARED),
+        flags.contains(AreaFlags::LOCKED),
+    );
+    lines[0].1 = area.range.end - area.range.start;
+    lines
+}
+
 fn sizes(area: &AreaReport) -> String {
-    let resident = area.private_bytes + area.source_bytes;
-    let shared = area.flags.contains(AreaFlags::SHARED);
-    let lines = [
-        ("Size", area.range.end - area.range.start),
+    let mut text = String::new();
+    for (name, bytes) in amounts(area) {
+        let _infallible = writeln!(text, "{:<16}{:>8} kB", format!("{name}:"), bytes / 1024);
+    }
+    let _infallible = writeln!(text, "THPeligible:           0\nVmFlags: {}", flags(area));
+    text
+}
+
+fn amounts_of(private: u64, source: u64, shared: bool, locked: bool) -> [(&'static str, u64); 22] {
+    let resident = private + source;
+    [
+        ("Size", 0),
         ("KernelPageSize", 4096),
         ("MMUPageSize", 4096),
         ("Rss", resident),
         ("Pss", resident),
-        ("Pss_Dirty", area.private_bytes),
-        ("Shared_Clean", if shared { 0 } else { area.source_bytes }),
-        ("Shared_Dirty", if shared { area.source_bytes } else { 0 }),
+        ("Pss_Dirty", private),
+        ("Shared_Clean", if shared { 0 } else { source }),
+        ("Shared_Dirty", if shared { source } else { 0 }),
         ("Private_Clean", 0),
-        ("Private_Dirty", area.private_bytes),
+        ("Private_Dirty", private),
         ("Referenced", resident),
-        ("Anonymous", area.private_bytes),
+        ("Anonymous", private),
         ("KSM", 0),
         ("LazyFree", 0),
         ("AnonHugePages", 0),
@@ -92,14 +144,8 @@ fn sizes(area: &AreaReport) -> String {
         ("Private_Hugetlb", 0),
         ("Swap", 0),
         ("SwapPss", 0),
-        ("Locked", if area.flags.contains(AreaFlags::LOCKED) { resident } else { 0 }),
-    ];
-    let mut text = String::new();
-    for (name, bytes) in lines {
-        let _infallible = writeln!(text, "{:<16}{:>8} kB", format!("{name}:"), bytes / 1024);
-    }
-    let _infallible = writeln!(text, "THPeligible:           0\nVmFlags: {}", flags(area));
-    text
+        ("Locked", if locked { resident } else { 0 }),
+    ]
 }
 
 /// The two-letter codes of `VmFlags`.

@@ -6,6 +6,8 @@ mod links;
 mod maps;
 mod mem;
 mod mounts;
+mod network;
+mod relations;
 pub mod snapshot;
 mod stat;
 mod status;
@@ -17,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType};
-use bartizan_sentry::kernel::ThreadGroup;
+use bartizan_sentry::kernel::{Credentials, ThreadGroup};
 use bartizan_sentry::vfs::{
     AttributeChanges, Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, OpenRequest,
 };
@@ -28,8 +30,8 @@ use crate::pseudo::{Content, Entries, OpenListing, Tree, open_content};
 
 /// How a file of a task is made.
 type Generate = fn(&Subject) -> Result<Vec<u8>, Errno>;
-/// How a write to a file of a task is taken.
-type Store = fn(&Subject, &[u8]) -> Result<(), Errno>;
+/// How a write to a file of a task is taken, from one who opened it with these credentials.
+type Store = fn(&Subject, &[u8], Option<&Credentials>) -> Result<(), Errno>;
 
 /// What an entry of a task's directory is.
 #[derive(Clone, Copy)]
@@ -38,6 +40,8 @@ enum Entry {
     File(Generate),
     /// A file for those who may look inside the process.
     Private(Generate),
+    /// As `Private`, with permission to read for everybody.
+    Readable(Generate),
     /// As `File`, and it can be written.
     Writable(Generate, Store),
     /// The memory.
@@ -52,6 +56,10 @@ enum Entry {
     Tasks,
     /// Namespaces.
     Namespaces,
+    /// What there is of the network.
+    Network,
+    /// A file that is in directories of tasks alone, not of processes.
+    OfTask(Generate),
 }
 
 /// The directory's entries, in the order of its listing.
@@ -63,27 +71,36 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("environ", Entry::Private(texts::environ)),
     ("auxv", Entry::Private(texts::auxv)),
     ("status", Entry::File(|subject| subject.snapshot().map(|task| status::status(&task)))),
-    ("personality", Entry::Private(|_| Ok(b"00000000\n".to_vec()))),
+    ("personality", Entry::Private(relations::personality)),
     ("limits", Entry::File(texts::limits)),
     ("comm", Entry::Writable(texts::comm, texts::set_comm)),
     ("cmdline", Entry::File(texts::cmdline)),
     ("stat", Entry::File(|subject| subject.snapshot().map(|task| stat::stat(&task)))),
     ("statm", Entry::File(|subject| subject.snapshot().map(|task| stat::statm(&task)))),
     ("mem", Entry::Memory),
-    ("maps", Entry::Private(texts::maps)),
+    ("maps", Entry::Readable(texts::maps)),
     ("cwd", Entry::Link(links::Which::WorkingDirectory)),
     ("root", Entry::Link(links::Which::Root)),
     ("exe", Entry::Link(links::Which::Executable)),
+    ("net", Entry::Network),
     ("mounts", Entry::Mounts(mounts::Which::Mounts)),
     ("mountinfo", Entry::Mounts(mounts::Which::MountInfo)),
     ("mountstats", Entry::Mounts(mounts::Which::MountStats)),
-    ("smaps", Entry::Private(texts::smaps)),
+    ("smaps", Entry::Readable(texts::smaps)),
+    ("smaps_rollup", Entry::Readable(texts::smaps_rollup)),
+    // As an unprivileged process of Linux is answered.
+    ("pagemap", Entry::Private(|_| Err(Errno::EPERM))),
+    ("stack", Entry::Private(|_| Err(Errno::EACCES))),
+    // Where a task waits is not known to others.
+    ("syscall", Entry::Private(|_| Ok(b"running\n".to_vec()))),
+    ("children", Entry::OfTask(relations::children)),
     ("wchan", Entry::File(|_| Ok(b"0".to_vec()))),
     ("schedstat", Entry::File(|_| Ok(b"0 0 0\n".to_vec()))),
-    ("cgroup", Entry::File(|_| Ok(b"0::/\n".to_vec()))),
+    ("cgroup", Entry::File(relations::cgroup)),
     ("oom_score", Entry::File(|_| Ok(b"0\n".to_vec()))),
-    ("oom_score_adj", Entry::Writable(|_| Ok(b"0\n".to_vec()), texts::set_oom_score_adj)),
-    ("loginuid", Entry::File(|_| Ok(b"4294967295".to_vec()))),
+    ("oom_score_adj", Entry::Writable(relations::oom_score_adj, relations::set_oom_score_adj)),
+    // Nobody logs in, and nothing is audited.
+    ("loginuid", Entry::Writable(|_| Ok(b"4294967295".to_vec()), |_, _, _| Err(Errno::EPERM))),
     ("sessionid", Entry::File(|_| Ok(b"4294967295".to_vec()))),
     ("io", Entry::Private(texts::io)),
     ("uid_map", Entry::File(texts::id_map)),
@@ -96,24 +113,22 @@ const ENTRIES: &[(&str, Entry)] = &[
 impl Entry {
     fn kind(self) -> FileType {
         match self {
-            Self::File(_) | Self::Private(_) | Self::Writable(..) | Self::Memory | Self::Mounts(_) => {
-                FileType::Regular
-            }
             Self::Link(_) => FileType::Symlink,
-            Self::Descriptors(_) | Self::Tasks | Self::Namespaces => FileType::Directory,
+            Self::Descriptors(_) | Self::Tasks | Self::Namespaces | Self::Network => FileType::Directory,
+            _ => FileType::Regular,
         }
     }
 
     fn mode(self) -> u32 {
         match self {
-            Self::File(_) => 0o444,
+            Self::File(_) | Self::Readable(_) | Self::OfTask(_) => 0o444,
             Self::Private(_) | Self::Mounts(mounts::Which::MountStats) => 0o400,
             Self::Mounts(_) => 0o444,
             Self::Memory => 0o600,
             Self::Writable(..) => 0o644,
             Self::Link(_) => 0o777,
             Self::Descriptors(_) => 0o500,
-            Self::Tasks => 0o555,
+            Self::Tasks | Self::Network => 0o555,
             Self::Namespaces => 0o511,
         }
     }
@@ -152,7 +167,11 @@ impl TaskDirectory {
     fn entries(&self) -> impl Iterator<Item = (u64, &'static str, Entry)> + use<> {
         let single = self.subject.is_single();
         let entries = (0..).zip(ENTRIES).map(|(index, &(name, entry))| (index, name, entry));
-        entries.filter(move |(_, _, entry)| !single || !matches!(entry, Entry::Tasks))
+        entries.filter(move |(_, _, entry)| match entry {
+            Entry::Tasks => !single,
+            Entry::OfTask(_) => single,
+            _ => true,
+        })
     }
 
     /// The inode number of entry `index`.
@@ -199,9 +218,8 @@ impl InodeOps for TaskDirectory {
                 Tasks { tree: Arc::clone(tree), subject, number, parent: self.number },
             ),
             Entry::Namespaces => links::namespaces(tree, subject, number, self.number),
-            Entry::File(_) | Entry::Private(_) | Entry::Writable(..) | Entry::Memory | Entry::Mounts(_) => {
-                tree.inode(number, FileType::Regular, TaskFile { tree: Arc::clone(tree), subject, entry })
-            }
+            Entry::Network => network::directory(tree, number, self.number),
+            _ => tree.inode(number, FileType::Regular, TaskFile { tree: Arc::clone(tree), subject, entry }),
         })
     }
 
@@ -317,10 +335,11 @@ impl InodeOps for TaskFile {
         if let Entry::Mounts(which) = self.entry {
             return mounts::open(&self.subject, which);
         }
-        if matches!(self.entry, Entry::Private(_)) {
+        if matches!(self.entry, Entry::Private(_) | Entry::Readable(_)) {
             self.subject.check_access(request.task)?;
         }
-        Ok(open_content(Arc::new(TaskContent { subject: self.subject.clone(), entry: self.entry })))
+        let opener = request.task.map(|task| task.credentials());
+        Ok(open_content(Arc::new(TaskContent { subject: self.subject.clone(), entry: self.entry, opener })))
     }
 }
 
@@ -328,21 +347,24 @@ impl InodeOps for TaskFile {
 struct TaskContent {
     subject: Subject,
     entry: Entry,
+    opener: Option<Arc<Credentials>>,
 }
 
 impl Content for TaskContent {
     fn generate(&self) -> Result<Vec<u8>, Errno> {
         match self.entry {
-            Entry::File(generate) | Entry::Private(generate) | Entry::Writable(generate, _) => {
-                generate(&self.subject)
-            }
+            Entry::File(generate)
+            | Entry::Private(generate)
+            | Entry::Readable(generate)
+            | Entry::OfTask(generate)
+            | Entry::Writable(generate, _) => generate(&self.subject),
             _ => Err(Errno::EIO),
         }
     }
 
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         match self.entry {
-            Entry::Writable(_, store) => store(&self.subject, data),
+            Entry::Writable(_, store) => store(&self.subject, data, self.opener.as_deref()),
             _ => Err(Errno::EACCES),
         }
     }

@@ -2,6 +2,7 @@
 //! (`proc_pid_*(5)`).
 
 use bartizan_abi::Errno;
+use bartizan_sentry::kernel::Credentials;
 use bartizan_sentry::mm::{Layout, MemoryManager, UserAddr};
 
 use super::{limits as limits_table, maps as areas};
@@ -10,8 +11,6 @@ use crate::proc::process::Subject;
 
 /// Most bytes of arguments or environment that are shown: what `execve` takes.
 const MAX_STRINGS: u64 = 6 << 20;
-/// The lowest and highest `oom_score_adj`.
-const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
 
 /// `cmdline`: the arguments, each with its NUL; empty for a zombie.
 pub fn cmdline(subject: &Subject) -> Result<Vec<u8>, Errno> {
@@ -66,7 +65,7 @@ pub fn comm(subject: &Subject) -> Result<Vec<u8>, Errno> {
 }
 
 /// A new name for the task.
-pub fn set_comm(subject: &Subject, data: &[u8]) -> Result<(), Errno> {
+pub fn set_comm(subject: &Subject, data: &[u8], _opener: Option<&Credentials>) -> Result<(), Errno> {
     subject.set_name(data.strip_suffix(b"\n").unwrap_or(data))
 }
 
@@ -84,6 +83,12 @@ pub fn smaps(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(areas::smaps(&memory.areas(), |file| paths::text_of_file(file, &root)))
 }
 
+/// `smaps_rollup`: the sums of `smaps`.
+pub fn smaps_rollup(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let Some(memory) = subject.memory()? else { return Err(Errno::ESRCH) };
+    Ok(areas::smaps_rollup(&memory.areas()).into_bytes())
+}
+
 /// `limits`.
 pub fn limits(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let group = subject.group()?;
@@ -99,11 +104,4 @@ pub fn io(_subject: &Subject) -> Result<Vec<u8>, Errno> {
 /// `uid_map`, `gid_map` and `projid_map` of the initial user namespace.
 pub fn id_map(_subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
-}
-
-/// Takes a badness for the killer that there is not: it is checked and forgotten.
-pub fn set_oom_score_adj(_subject: &Subject, data: &[u8]) -> Result<(), Errno> {
-    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-    let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
-    if OOM_SCORE_ADJ.contains(&value) { Ok(()) } else { Err(Errno::EINVAL) }
 }

@@ -1,0 +1,51 @@
+//! Files of a task about others and about how the kernel treats it: `children`, `personality`, `oom_score_adj`
+//! (`proc_pid_*(5)`, `proc_tid_children(5)`).
+
+use bartizan_abi::{Capability, Errno};
+use bartizan_sentry::kernel::Credentials;
+
+use crate::proc::process::Subject;
+
+/// The lowest and highest `oom_score_adj`.
+const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+/// `children`: the numbers of the processes that this task has made, each with a blank behind it.
+pub fn children(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(subject.children()?.iter().map(|pid| format!("{pid} ")).collect::<String>().into_bytes())
+}
+
+/// `personality`, in hexadecimal.
+pub fn personality(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{:08x}\n", subject.task()?.personality().bits()).into_bytes())
+}
+
+/// `cgroup` (`cgroups(7)`): the path of the group in the tree of version 2.
+pub fn cgroup(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok([b"0::", &subject.task()?.cgroup().path()[..], b"\n"].concat())
+}
+
+/// `oom_score_adj`.
+pub fn oom_score_adj(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", subject.group()?.oom_score_adj()).into_bytes())
+}
+
+/// How much rather, or less, the process is killed when memory runs out.
+///
+/// # Errors
+/// `EINVAL` for what is no number from -1000 to 1000, `EACCES` for one that is lower than the last of somebody with `CAP_SYS_RESOURCE`, for others.
+pub fn set_oom_score_adj(subject: &Subject, data: &[u8], opener: Option<&Credentials>) -> Result<(), Errno> {
+    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+    if !OOM_SCORE_ADJ.contains(&value) {
+        return Err(Errno::EINVAL);
+    }
+    let group = subject.group()?;
+    let privileged = opener.is_none_or(|opener| opener.has_capability(Capability::CAP_SYS_RESOURCE));
+    match privileged {
+        true => group.set_oom_score_adj_min(value),
+        false if value < group.oom_score_adj_min() => return Err(Errno::EACCES),
+        false => {}
+    }
+    group.set_oom_score_adj(value);
+    Ok(())
+}

@@ -228,18 +228,19 @@ static void run(unsigned seed, int steps, int all)
     show("/proc/self/mountinfo", "one", all);
 }
 
-#define SEED(number) static void seed_##number(void) { run(number, 200, 0); }
+#define SEED(number) static void seed_##number(void) { run(number, number > 100 ? 300 : 200, 0); }
 SEED(1)
 SEED(2)
 SEED(3)
 SEED(4)
 SEED(5)
 SEED(6)
+SEED(207)
 
 int main(int argc, char **argv)
 {
     static const struct check_case cases[] = { CASE(seed_1), CASE(seed_2), CASE(seed_3), CASE(seed_4),
-                                               CASE(seed_5), CASE(seed_6) };
+                                               CASE(seed_5), CASE(seed_6), CASE(seed_207) };
     if (argc >= 4 && !strcmp(argv[1], "seed")) {
         check_name = "seed";
         run((unsigned)atoi(argv[2]), atoi(argv[3]), argc > 4);

@@ -25,8 +25,10 @@ impl Forest {
         let new = self.subtree(id);
         self.check_room(tree, new.len())?;
         if let Some(group) = group {
+            // A mount of the tree itself may receive it, as what it was before.
+            let fresh: HashSet<u64> = new.iter().copied().filter(|&id| !self.is_shared(id)).collect();
             new.iter().for_each(|&id| self.share(id));
-            for (place, copy) in self.plan(group, place, id)? {
+            for (place, copy) in self.plan(group, place, id, &fresh)? {
                 self.put_on(&place, copy);
             }
         }
@@ -35,7 +37,14 @@ impl Forest {
     }
 
     /// Makes the copies of the tree of mount number `source` for all places that see what is mounted on `place`, of a mount in `group`.
-    fn plan(&mut self, group: u32, place: &Path, source: u64) -> Result<Vec<Planned>, Errno> {
+    /// Those of `fresh` are shared for this alone.
+    fn plan(
+        &mut self,
+        group: u32,
+        place: &Path,
+        source: u64,
+        fresh: &HashSet<u64>,
+    ) -> Result<Vec<Planned>, Errno> {
         let mut planned: Vec<Planned> = Vec::new();
         let mut rest = vec![(group, source)];
         let mut begun = HashSet::from([group]);
@@ -49,7 +58,7 @@ impl Forest {
             }
             for slave in slaves {
                 let Some(own) = self.node(slave).map(|node| node.group) else { continue };
-                match own {
+                match own.filter(|_| !fresh.contains(&slave)) {
                     None => {
                         if let Some(mount) = self.reached(slave, &place.dentry)
                             && done.insert(slave)

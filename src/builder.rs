@@ -167,10 +167,7 @@ fn file_tree(kernel: &Arc<Kernel>, root: Mount, mounts: Vec<(Vec<u8>, Mount)>) -
 /// Makes known what programs in the sandbox can mount.
 fn register_filesystems(kernel: &Kernel) {
     let types = kernel.filesystem_types();
-    types.register("proc", |new| match new.options {
-        b"" => proc::new(new.kernel),
-        _ => Err(bartizan_abi::Errno::EINVAL),
-    });
+    types.register("proc", |new| proc::mount(new.kernel, new.options));
     types.register("sysfs", |new| match new.options {
         b"" => sys::new(new.kernel),
         _ => Err(bartizan_abi::Errno::EINVAL),

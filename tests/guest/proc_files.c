@@ -1,5 +1,6 @@
 /* Files of /proc about processes: their forms, and what must be equal everywhere. */
 #include "check.h"
+#include <sys/mount.h>
 #include <sys/personality.h>
 
 static char *slurp(const char *path)
@@ -162,5 +163,21 @@ static void modes(void)
     }
 }
 
+static void subset(void)
+{
+    mkdir("/tmp/proc", 0755);
+    MUST(mount("proc", "/tmp/proc", "proc", 0, "subset=pid"));
+    const char *files[] = { "self/stat", "thread-self/comm", "1/stat", "meminfo", "sys", "net", "uptime" };
+    for (size_t i = 0; i < COUNT(files); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/tmp/proc/%s", files[i]);
+        say("%s: %s", files[i], err(access(path, F_OK)));
+    }
+    char *text = slurp("/proc/self/mounts");
+    say("shown: %d", text && strstr(text, " /tmp/proc proc rw,relatime,subset=pid 0 0\n") != NULL);
+    MUST(umount("/tmp/proc"));
+    say("unknown: %s", err(mount("proc", "/tmp/proc", "proc", 0, "subset=all")));
+}
+
 CHECK_MAIN(CASE(smaps), CASE(personalities), CASE(badness), CASE(children), CASE(mounts), CASE(network), CASE(global),
-           CASE(modes))
+           CASE(modes), CASE(subset))

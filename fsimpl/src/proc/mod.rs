@@ -28,15 +28,47 @@ const TASKS: u64 = 1 << 32;
 /// How many inode numbers a task has: its own files, then its descriptors.
 const TASK_SPAN: u64 = 1 << 24;
 
+/// What of `/proc` there is (`subset=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subset {
+    /// Everything.
+    All,
+    /// What is about processes (`pid`).
+    Processes,
+}
+
 /// The `/proc` of `kernel`.
 ///
 /// # Errors
 /// `EIO` when the host has no random numbers.
 pub fn new(kernel: &Arc<Kernel>) -> Result<FilesystemRoot, Errno> {
-    let tree = Tree::new(kernel.allocate_device(), "proc", FsMagic::PROC, FIRST);
+    with_subset(kernel, Subset::All)
+}
+
+/// A `/proc` with the options of `mount(2)`: `subset=pid`, and `hidepid=0`, which hides nothing.
+///
+/// # Errors
+/// `EINVAL` for other options; see [`new`].
+pub fn mount(kernel: &Arc<Kernel>, options: &[u8]) -> Result<FilesystemRoot, Errno> {
+    let mut subset = Subset::All;
+    for option in options.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
+        match option {
+            b"subset=pid" => subset = Subset::Processes,
+            b"hidepid=0" | b"hidepid=off" => {}
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    with_subset(kernel, subset)
+}
+
+fn with_subset(kernel: &Arc<Kernel>, subset: Subset) -> Result<FilesystemRoot, Errno> {
+    let options = if subset == Subset::All { "" } else { "subset=pid" };
+    let tree = Tree::with_options(kernel.allocate_device(), "proc", FsMagic::PROC, FIRST, options);
     let system = System::new(kernel);
     let mut builder = DirectoryBuilder::new(&tree, ROOT, ROOT);
-    fill(&mut builder, &system);
+    if subset == Subset::All {
+        fill(&mut builder, &system);
+    }
     let root = root::Root::new(&tree, kernel, builder.finish());
     let inode = tree.inode(ROOT, bartizan_abi::FileType::Directory, root);
     Ok(FilesystemRoot { filesystem: Arc::clone(tree.filesystem()), inode })

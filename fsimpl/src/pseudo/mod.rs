@@ -38,7 +38,19 @@ impl Tree {
         magic: FsMagic,
         first_number: u64,
     ) -> Arc<Self> {
-        let filesystem = Filesystem::new(device, false, Box::new(PseudoFilesystem { type_name, magic }));
+        Self::with_options(device, type_name, magic, first_number, "")
+    }
+
+    /// As [`new`](Self::new), with options as `/proc/mounts` shows them.
+    pub fn with_options(
+        device: DeviceNumber,
+        type_name: &'static str,
+        magic: FsMagic,
+        first_number: u64,
+        options: &'static str,
+    ) -> Arc<Self> {
+        let ops = PseudoFilesystem { type_name, magic, options };
+        let filesystem = Filesystem::new(device, false, Box::new(ops));
         Arc::new(Self { filesystem, next_number: AtomicU64::new(first_number), made: realtime() })
     }
 
@@ -91,11 +103,16 @@ pub fn attributes(kind: FileType, mode: u32, time: Timespec) -> Attributes {
 struct PseudoFilesystem {
     type_name: &'static str,
     magic: FsMagic,
+    options: &'static str,
 }
 
 impl FilesystemOps for PseudoFilesystem {
     fn type_name(&self) -> &'static str {
         self.type_name
+    }
+
+    fn options(&self) -> String {
+        self.options.to_owned()
     }
 
     fn cache_policy(&self) -> CachePolicy {

@@ -68,7 +68,7 @@ static int by_place(const void *one, const void *other)
     return strcmp(((const struct line *)one)->place, ((const struct line *)other)->place);
 }
 
-/* Numbers of groups are given anew in the order in which they are seen, for as long as the case runs. */
+/* Numbers of groups are given anew in the order in which they are seen: others on the machine may get one that was free for a while. */
 static int groups[64], group_count;
 
 static int group(int number)
@@ -85,6 +85,7 @@ static void show_of(const char *what, const char *path)
     char text[4000] = "";
     int count = read_lines(path);
     qsort(lines, (size_t)(count < 0 ? 0 : count), sizeof(lines[0]), by_place);
+    group_count = 0;
     for (int i = 0; i < count; i++) {
         char *out = text + strlen(text);
         const char *over = "";

@@ -40,7 +40,7 @@ pub const SHORT: &[Case] = &[
     ),
     stressors!(
         "stress_communication",
-        "-t 1 OPS 20",
+        "-t 5 OPS 20",
         "shm shm-sysv msg mq epoll poll pipe fifo splice tee vm-splice sockpair sockfd"
     ),
     stressors!("stress_memory", "-t 1 OPS 20", "madvise mprotect brk mlock msync mincore"),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bartizan_platform::Platform;
+use bartizan_platform::kvm::KvmPlatform;
 use bartizan_platform::ptrace::PtracePlatform;
 use bartizan_platform::systrap::{SystrapOptions, SystrapPlatform};
 
@@ -21,10 +22,12 @@ pub enum PlatformKind {
     Ptrace,
     /// By seccomp's notifications: fast, and needs Linux 6.9.
     Systrap,
+    /// In a virtual machine: needs `/dev/kvm`. Never chosen by [`Auto`](Self::Auto): it is new, and slow where there is no hardware for it.
+    Kvm,
 }
 
 /// What users can ask for by name.
-const CHOICES: &str = "auto, ptrace, systrap";
+const CHOICES: &str = "auto, ptrace, systrap, kvm";
 
 impl FromStr for PlatformKind {
     type Err = Error;
@@ -34,6 +37,7 @@ impl FromStr for PlatformKind {
             "auto" => Ok(Self::Auto),
             "ptrace" => Ok(Self::Ptrace),
             "systrap" => Ok(Self::Systrap),
+            "kvm" => Ok(Self::Kvm),
             name => Err(Error::UnknownPlatform { name: name.to_owned(), choices: CHOICES }),
         }
     }
@@ -45,6 +49,7 @@ impl fmt::Display for PlatformKind {
             Self::Auto => "auto",
             Self::Ptrace => "ptrace",
             Self::Systrap => "systrap",
+            Self::Kvm => "kvm",
         })
     }
 }
@@ -59,5 +64,6 @@ pub(crate) fn create(kind: PlatformKind, systrap: SystrapOptions) -> Result<Arc<
         },
         PlatformKind::Ptrace => Ok(PtracePlatform::new()?),
         PlatformKind::Systrap => Ok(SystrapPlatform::with_options(systrap)?),
+        PlatformKind::Kvm => Ok(KvmPlatform::new()?),
     }
 }

@@ -4,8 +4,22 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bartizan_harness::{Check, Scene, compare, guest_names, missing, platforms};
+use bartizan_harness::{Check, Scene, compare, guest_names, missing, platforms, tests_kvm};
 use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What runs on `kvm`; all of it with `BARTIZAN_PLATFORMS=kvm`.
+const KVM: [&str; 10] = [
+    "credentials",
+    "elf_files",
+    "files",
+    "futexes",
+    "mapped_files",
+    "memory",
+    "overlay",
+    "paths",
+    "programs",
+    "uts_namespace",
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -22,6 +36,12 @@ fn main() -> ExitCode {
         for name in &names {
             let (platform, program) = (platform.clone(), name.clone());
             let trial = Trial::test(format!("{platform}::{name}"), move || check(&program, &platform));
+            trials.push(trial.with_ignored_flag(skipped));
+        }
+    }
+    if tests_kvm() {
+        for name in KVM {
+            let trial = Trial::test(format!("kvm::{name}"), move || check(name, "kvm"));
             trials.push(trial.with_ignored_flag(skipped));
         }
     }

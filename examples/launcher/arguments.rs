@@ -33,7 +33,7 @@ enum Command {
 /// Options of `do`.
 #[derive(Debug, Args)]
 pub struct DoOptions {
-    /// How guest code is run: auto (the fastest that works), systrap or ptrace
+    /// How guest code is run: auto (the faster of the next two that works), systrap, ptrace or kvm
     #[arg(long, env = "BARTIZAN_PLATFORM", default_value = "auto", value_parser = platform)]
     pub platform: PlatformKind,
     /// Leave the code of programs as it is: calls are slower (platform systrap)

@@ -39,6 +39,7 @@
 
 mod affinity;
 pub mod arch;
+pub mod kvm;
 pub mod memory;
 pub mod mock;
 mod operations;

@@ -76,6 +76,10 @@ impl BackingFile for HostFile {
         self.file.as_fd()
     }
 
+    fn window(&self, offset: u64) -> Range<u64> {
+        window_of(offset)
+    }
+
     fn view(&self, offset: u64, length: usize) -> io::Result<VolatileSlice<'_>> {
         if length > 0 && i64::try_from(offset).is_err() {
             return Err(io::ErrorKind::InvalidInput.into());

@@ -28,6 +28,9 @@ const MOST_DIRTY_PAGES: u64 = 8192;
 /// From how many pages on it pays to fill the page tables in one go before zeroing.
 const POPULATE_FROM_PAGES: u64 = 4;
 
+/// What is shown in one piece: no more than this, so that what others keep for it grows with the memory in use.
+const WINDOW: u64 = 256 << 20;
+
 /// A reference count that is never given back, because it overflowed.
 const STUCK: u32 = u32::MAX;
 
@@ -238,6 +241,11 @@ impl MemoryFile {
 impl BackingFile for MemoryFile {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    fn window(&self, offset: u64) -> Range<u64> {
+        let start = offset.min(self.limit - 1) / WINDOW * WINDOW;
+        start..start.saturating_add(WINDOW).min(self.limit)
     }
 
     fn view(&self, offset: u64, length: usize) -> io::Result<VolatileSlice<'_>> {

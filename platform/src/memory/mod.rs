@@ -40,6 +40,10 @@ pub trait BackingFile: Send + Sync + Debug {
     /// empty only if `length` is zero. Access to it can fault (see the copy functions of this module).
     fn view(&self, offset: u64, length: usize) -> std::io::Result<VolatileSlice<'_>>;
 
+    /// A range of bytes around `offset` (page-aligned, as is the range) that [`view`](Self::view) shows in one piece of the sentry's addresses, which
+    /// stays there as long as the file lives.
+    fn window(&self, offset: u64) -> std::ops::Range<u64>;
+
     /// Adds one reference to each page of `range` (bytes, page-aligned). Files whose pages are not counted do nothing.
     fn retain(&self, _range: std::ops::Range<u64>) {}
 

@@ -20,7 +20,7 @@ const X87_AND_SSE: u64 = 3;
 
 /// What this machine's extended state is like.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     size: usize,
     enabled: u64,
     mxcsr_mask: u32,
@@ -28,20 +28,26 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The layout of which `sample` is a state.
-    pub(super) fn of(sample: &[u8]) -> Self {
+    pub(crate) fn of(sample: &[u8]) -> Self {
         let mask = u32_at(sample, MXCSR_MASK);
         let enabled = u64_at(sample, ENABLED) | X87_AND_SSE;
         let mxcsr_mask = if mask == 0 { DEFAULT_MXCSR_MASK } else { mask };
         Self { size: sample.len().max(LEGACY), enabled, mxcsr_mask }
     }
 
+    /// The layout of `size` bytes with these components; of `MXCSR`, the bits that all processors have.
+    pub(crate) fn new(size: usize, components: u64) -> Self {
+        let enabled = components | X87_AND_SSE;
+        Self { size: size.max(LEGACY), enabled, mxcsr_mask: DEFAULT_MXCSR_MASK }
+    }
+
     /// Bytes of an area.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// The state in which a program starts.
-    pub(super) fn initial(&self) -> Vec<u8> {
+    pub(crate) fn initial(&self) -> Vec<u8> {
         let mut area = vec![0; self.size];
         put(&mut area, 0, &INITIAL_FCW.to_le_bytes());
         put(&mut area, MXCSR, &INITIAL_MXCSR.to_le_bytes());
@@ -50,7 +56,7 @@ impl Layout {
     }
 
     /// A state that the kernel takes, made of any bytes. What is missing in `state` is initial.
-    pub(super) fn sanitise(&self, state: &[u8]) -> Vec<u8> {
+    pub(crate) fn sanitise(&self, state: &[u8]) -> Vec<u8> {
         if state.len() < LEGACY {
             return self.initial();
         }

@@ -20,7 +20,7 @@
 mod context;
 mod exit;
 mod filter;
-mod fpu;
+pub(crate) mod fpu;
 mod injection;
 mod interrupt;
 mod measure;

@@ -26,7 +26,9 @@ macro_rules! conformance {
             $(
                 #[test]
                 fn $check() {
-                    crate::$module::$check(&crate::environment::Environment::new($constructor));
+                    if let Some(environment) = crate::environment::Environment::new($constructor) {
+                        crate::$module::$check(&environment);
+                    }
                 }
             )*
         }
@@ -102,4 +104,6 @@ macro_rules! all_checks {
 all_checks!(ptrace, || bartizan_platform::ptrace::PtracePlatform::new()
     .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));
 all_checks!(systrap, || bartizan_platform::systrap::SystrapPlatform::new()
+    .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));
+all_checks!(kvm, || bartizan_platform::kvm::KvmPlatform::new()
     .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));

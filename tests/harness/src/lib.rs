@@ -38,6 +38,13 @@ pub fn platforms() -> Vec<String> {
     ["systrap", "ptrace"].into_iter().filter(|name| works(name)).map(str::to_owned).collect()
 }
 
+/// Whether guests are tested on `kvm` too, a few of them, because it is slow where it is emulated: it works here and nobody has chosen platforms.
+pub fn tests_kvm() -> bool {
+    std::env::var_os("BARTIZAN_PLATFORMS").is_none()
+        && std::path::Path::new("/dev/kvm").exists()
+        && works("kvm")
+}
+
 /// Whether a program runs on `platform` here; if not, says why. `ptrace` has to.
 fn works(platform: &str) -> bool {
     let Ok(launcher) = launcher() else { return true };

@@ -209,9 +209,15 @@ fn files_of_a_process_tell_about_it_until_it_is_gone() {
     for name in sandbox.list("/proc/7").iter().skip(2) {
         let path = format!("/proc/7/{name}");
         let kind = sandbox.fs.resolve(&Credentials::root(), path.as_bytes(), FollowLast::No).unwrap();
-        // Nothing is mapped at the start of the memory.
-        if kind.inode().kind() == FileType::Regular && name != "mem" {
-            sandbox.read(&path).unwrap();
+        if kind.inode().kind() != FileType::Regular {
+            continue;
+        }
+        match name.as_str() {
+            // Nothing is mapped at the start of the memory.
+            "mem" => {}
+            "pagemap" => assert_eq!(sandbox.read(&path), Err(Errno::EPERM)),
+            "stack" => assert_eq!(sandbox.read(&path), Err(Errno::EACCES)),
+            _ => drop(sandbox.read(&path).unwrap()),
         }
     }
     let open = sandbox.open("/proc/7/status", OpenFlags::O_RDONLY).unwrap();

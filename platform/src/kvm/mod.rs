@@ -3,7 +3,7 @@
 //! # How it works
 //! A platform is one virtual machine. The memory file and the host files that guests map are its physical memory, in few large windows ([`files`]). Each
 //! address space is a set of [page tables](tables): mapping and unmapping are table edits, and take no call of the host's. A task thread runs its guest on a
-//! [virtual processor](vcpu). There is no kernel in the machine, only a page of code for each processor, the [stub](stub): whatever enters ring 0 there, a system call or an
+//! [virtual processor](vcpu). There is no kernel in the machine, only a page of code for each processor, the [stub]: whatever enters ring 0 there, a system call or an
 //! exception, is saved and handed to the sentry by one exit.
 //!
 //! # What the guest can reach

@@ -114,6 +114,19 @@ impl Default for Cgroups {
     }
 }
 
+/// A group and those in it know each other; they are taken apart here, those below first, so that a deep tree needs no deep stack.
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let mut groups = self.root.below();
+        for group in groups.iter().chain([&self.root]) {
+            group.children.lock().clear();
+        }
+        while let Some(group) = groups.pop() {
+            drop(group);
+        }
+    }
+}
+
 impl Cgroups {
     /// The group in which everything starts.
     pub fn root(&self) -> &Arc<Cgroup> {
@@ -297,8 +310,19 @@ impl Cgroup {
 
     /// How many groups are below it.
     pub fn descendants(&self) -> usize {
-        let children: Vec<Arc<Self>> = self.children.lock().values().cloned().collect();
-        children.iter().map(|child| 1 + child.descendants()).sum()
+        self.below().len()
+    }
+
+    /// All groups below it, each before those that are in it.
+    fn below(&self) -> Vec<Arc<Self>> {
+        let mut groups: Vec<_> = self.children.lock().values().cloned().collect();
+        let mut next = 0;
+        while let Some(group) = groups.get(next) {
+            let children: Vec<_> = group.children.lock().values().cloned().collect();
+            groups.extend(children);
+            next += 1;
+        }
+        groups
     }
 
     /// The tasks in it and below it.
@@ -511,5 +535,25 @@ impl CurrentTask {
                 group.kill_largest(&tree);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_tree_of_groups_goes_with_its_kernel() {
+        let groups = Cgroups::default();
+        let mut last = Arc::clone(groups.root());
+        for _ in 1..MOST_GROUPS {
+            last = groups.make(&last, b"g").unwrap();
+        }
+        assert_eq!(groups.make(&last, b"g").unwrap_err(), Errno::EAGAIN);
+        assert_eq!(groups.root().descendants() as u64, MOST_GROUPS - 1);
+        let (root, deepest) = (Arc::downgrade(groups.root()), Arc::downgrade(&last));
+        drop(last);
+        drop(groups);
+        assert!(root.upgrade().is_none() && deepest.upgrade().is_none());
     }
 }

@@ -1,6 +1,7 @@
 /* /proc: what it says must agree with what the calls say; its text differs from system to system and is not compared. */
 #include "check.h"
 #include <dirent.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
 
@@ -309,5 +310,161 @@ static void listing(void)
     say("mode %o, size %ld", data.st_mode, (long)data.st_size);
 }
 
+/* The names at the start of the lines of a text. */
+static void names(const char *what, char *text)
+{
+    if (!text) {
+        say("%s: missing", what);
+        return;
+    }
+    char list[2048] = "";
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        size_t length = strcspn(line, ":"), used = strlen(list);
+        if (line[length] == ':' && used + length + 2 < sizeof(list))
+            snprintf(list + used, sizeof(list) - used, " %.*s", (int)length, line);
+    }
+    say("%s:%s", what, list);
+}
+
+static void sizes_of_areas(void)
+{
+    char *at = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(at, 1, 4 * 4096);
+    MUST(mprotect(at, 4 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC));
+    MUST(madvise(at, 4 * 4096, MADV_NOHUGEPAGE));
+    char start[32], *text = slurp("/proc/self/smaps", NULL);
+    snprintf(start, sizeof(start), "%lx-", (unsigned long)at);
+    char *own = text ? strstr(text, start) : NULL;
+    if (own) {
+        say("size %ld, resident %ld, private %ld, anonymous %ld, page %ld", number_after(own, "Size:"),
+            number_after(own, "Rss:"), number_after(own, "Private_Dirty:"), number_after(own, "Anonymous:"),
+            number_after(own, "KernelPageSize:"));
+        char *next = strstr(own, "VmFlags:");
+        if (next && (next = strchr(next, '\n')))
+            *next = 0;
+        names("smaps", strchr(own, '\n'));
+    } else {
+        say("not found");
+    }
+    text = slurp("/proc/self/smaps_rollup", NULL);
+    char *head = text ? strchr(text, '\n') : NULL;
+    if (head) {
+        *head = 0;
+        say("rollup: %d", strstr(text, "---p 00000000 00:00 0 ") && strstr(text, "[rollup]"));
+        names("smaps_rollup", head + 1);
+    }
+}
+
+static void timers(void)
+{
+    int id;
+    struct sigevent event = { .sigev_notify = SIGEV_NONE, .sigev_signo = SIGUSR2 };
+    event.sigev_value.sival_ptr = (void *)0x1234;
+    MUST(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &id));
+    MUST(syscall(SYS_timer_create, CLOCK_REALTIME, &event, &id));
+    event.sigev_notify = SIGEV_SIGNAL;
+    MUST(syscall(SYS_timer_create, CLOCK_PROCESS_CPUTIME_ID, &event, &id));
+    event.sigev_notify = SIGEV_THREAD;
+    MUST(syscall(SYS_timer_create, CLOCK_BOOTTIME, &event, &id));
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    MUST(syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &event, &id));
+    char *text = slurp("/proc/self/timers", NULL);
+    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
+        char *dot = strncmp(line, "notify:", 7) == 0 ? strrchr(line, '.') : NULL;
+        if (dot) {
+            say("own number %d", atoi(dot + 1) == getpid());
+            *dot = 0;
+        }
+        say("%s", line);
+    }
+    say("of a thread: %s", err(open("/proc/thread-self/timers", O_RDONLY)));
+}
+
+static void small_texts(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        for (;;)
+            pause();
+    }
+    char *text = slurp("/proc/thread-self/children", NULL);
+    say("children: %d", text && atoi(text) == child && text[strlen(text) - 1] == ' ');
+    MUST(kill(child, SIGKILL));
+    reap(child);
+    text = slurp("/proc/thread-self/children", NULL);
+    say("no children: %zu", text ? strlen(text) : 99);
+    say("children of a process: %s", err(open("/proc/self/children", O_RDONLY)));
+    MUST(personality(ADDR_NO_RANDOMIZE));
+    const char *names_of[] = { "wchan", "personality", "loginuid", "sessionid" };
+    for (size_t i = 0; i < COUNT(names_of); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/self/%s", names_of[i]);
+        text = slurp(path, NULL);
+        say("%s: [%s]", names_of[i], text ? text : "missing");
+    }
+    text = slurp("/proc/self/syscall", NULL);
+    say("syscall: %d", text && text[strlen(text) - 1] == '\n');
+    text = slurp("/proc/self/io", NULL);
+    names("io", text);
+}
+
+/* Whoever runs the system may have changed the values: compared are how many there are, and what sort they are. */
+static void settings(void)
+{
+    static const char *const paths[] = {
+        "fs/aio-max-nr", "fs/aio-nr", "fs/dentry-state", "fs/dir-notify-enable", "fs/file-max", "fs/file-nr",
+        "fs/inode-nr", "fs/inode-state", "fs/inotify/max_queued_events", "fs/inotify/max_user_instances",
+        "fs/inotify/max_user_watches", "fs/lease-break-time", "fs/leases-enable", "fs/mqueue/msg_default",
+        "fs/mqueue/msg_max", "fs/mqueue/msgsize_default", "fs/mqueue/msgsize_max", "fs/mqueue/queues_max", "fs/nr_open",
+        "fs/overflowgid", "fs/overflowuid", "fs/pipe-max-size", "fs/pipe-user-pages-hard", "fs/pipe-user-pages-soft",
+        "fs/protected_fifos", "fs/protected_hardlinks", "fs/protected_regular", "fs/protected_symlinks",
+        "fs/suid_dumpable", "kernel/auto_msgmni", "kernel/cap_last_cap", "kernel/core_uses_pid",
+        "kernel/msg_next_id", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/ngroups_max", "kernel/pid_max",
+        "kernel/printk", "kernel/randomize_va_space", "kernel/sched_rr_timeslice_ms", "kernel/sched_rt_period_us",
+        "kernel/sched_rt_runtime_us", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni",
+        "kernel/sysctl_writes_strict", "kernel/tainted", "kernel/threads-max", "net/core/rmem_default",
+        "net/core/rmem_max", "net/core/somaxconn", "net/core/wmem_default", "net/core/wmem_max",
+        "net/unix/max_dgram_qlen", "vm/admin_reserve_kbytes", "vm/dirty_background_bytes", "vm/dirty_background_ratio",
+        "vm/dirty_bytes", "vm/dirty_expire_centisecs", "vm/dirty_ratio", "vm/dirty_writeback_centisecs",
+        "vm/legacy_va_layout", "vm/max_map_count", "vm/memfd_noexec", "vm/min_free_kbytes", "vm/mmap_min_addr",
+        "vm/oom_kill_allocating_task", "vm/overcommit_kbytes", "vm/overcommit_memory", "vm/overcommit_ratio",
+        "vm/page-cluster", "vm/panic_on_oom", "vm/swappiness", "vm/user_reserve_kbytes", "vm/vfs_cache_pressure",
+    };
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        char path[96];
+        snprintf(path, sizeof(path), "/proc/sys/%s", paths[i]);
+        char *text = slurp(path, NULL);
+        if (!text) {
+            say("%s: missing", paths[i]);
+            continue;
+        }
+        int numbers = 0, others = 0, lines = 0;
+        for (char *at = text; *at; at++)
+            lines += *at == '\n';
+        for (char *word = strtok(text, "\t\n"); word; word = strtok(NULL, "\t\n")) {
+            size_t digits = strspn(word + (*word == '-'), "0123456789");
+            if (digits && !word[(*word == '-') + digits])
+                numbers++;
+            else
+                others++;
+        }
+        say("%s: %d numbers, %d others, %d lines", paths[i], numbers, others, lines);
+    }
+}
+
+static void network(void)
+{
+    static const char *const tables[] = { "tcp", "udp", "raw", "tcp6", "udp6", "unix", "route", "arp", "dev" };
+    for (size_t i = 0; i < COUNT(tables); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/net/%s", tables[i]);
+        char *text = slurp(path, NULL), *end = text ? strchr(text, '\n') : NULL;
+        if (end)
+            *end = 0;
+        say("%s: [%s]", tables[i], text ? text : "missing");
+    }
+}
+
 CHECK_MAIN(CASE(self), CASE(links), CASE(descriptors), CASE(maps), CASE(status), CASE(stat_line), CASE(texts),
-           CASE(system_texts), CASE(listing))
+           CASE(system_texts), CASE(listing), CASE(sizes_of_areas), CASE(timers), CASE(small_texts), CASE(settings), CASE(network))

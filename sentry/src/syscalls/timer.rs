@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bartizan_abi::{
-    Errno, IntervalTimer, Itimerspec, Itimerval, Resource, SigEvent, SigEventNotify, Signal, TimerFlags,
-    Timeval,
+    ClockId, Errno, IntervalTimer, Itimerspec, Itimerval, Resource, SigEvent, SigEventNotify, Signal,
+    TimerFlags, Timeval,
 };
 
 use super::time::{Clock, CpuTime};
@@ -68,6 +68,20 @@ pub fn setitimer(
     Ok(())
 }
 
+/// The number of the clock of the caller's own processor time, as the kernel keeps it.
+const OWN_PROCESS: i32 = -6;
+/// The same of its task's.
+const OWN_TASK: i32 = -2;
+
+/// The number by which the kernel keeps a clock: the caller's own processor time is that of a process or task zero.
+fn kept_number(clock: i32) -> i32 {
+    match ClockId::from_raw(clock) {
+        Some(ClockId::CLOCK_PROCESS_CPUTIME_ID) => OWN_PROCESS,
+        Some(ClockId::CLOCK_THREAD_CPUTIME_ID) => OWN_TASK,
+        _ => clock,
+    }
+}
+
 /// What a POSIX timer goes by.
 fn posix_clock(task: &CurrentTask, clock: i32) -> Result<PosixClock, Errno> {
     let process = |pid: i32| -> Result<Arc<ThreadGroup>, Errno> {
@@ -109,11 +123,12 @@ fn posix_clock(task: &CurrentTask, clock: i32) -> Result<PosixClock, Errno> {
 /// `EINVAL` for what does not exist, or a task of another process.
 fn notice(task: &CurrentTask, event: &SigEvent) -> Result<PosixNotice, Errno> {
     let signal = || Signal::try_from(event.sigev_signo);
-    let value = event.sigev_value;
-    match SigEventNotify::try_from(event.sigev_notify)? {
-        SigEventNotify::SIGEV_NONE => Ok(PosixNotice { signal: None, tid: None, value }),
+    let (value, number) = (event.sigev_value, event.sigev_signo);
+    let method = SigEventNotify::try_from(event.sigev_notify)?;
+    match method {
+        SigEventNotify::SIGEV_NONE => Ok(PosixNotice { signal: None, tid: None, value, method, number }),
         SigEventNotify::SIGEV_SIGNAL | SigEventNotify::SIGEV_THREAD => {
-            Ok(PosixNotice { signal: Some(signal()?), tid: None, value })
+            Ok(PosixNotice { signal: Some(signal()?), tid: None, value, method, number })
         }
         SigEventNotify::SIGEV_THREAD_ID => {
             let tid = event.sigev_notify_thread_id;
@@ -121,7 +136,7 @@ fn notice(task: &CurrentTask, event: &SigEvent) -> Result<PosixNotice, Errno> {
             if other.is_none_or(|other| other.pid() != task.pid()) {
                 return Err(Errno::EINVAL);
             }
-            Ok(PosixNotice { signal: Some(signal()?), tid: Some(tid), value })
+            Ok(PosixNotice { signal: Some(signal()?), tid: Some(tid), value, method, number })
         }
     }
 }
@@ -134,7 +149,7 @@ pub fn timer_create(
     timer: UserPtr<i32>,
 ) -> SysResult<()> {
     let event = event.optional().map(|event| task.read_value(event)).transpose()?;
-    let clock = posix_clock(task, clock)?;
+    let clock = (posix_clock(task, clock)?, kept_number(clock));
     let notice = event.map(|event| notice(task, &event)).transpose()?;
     let group = task.group();
     let limit = group.limits().soft(Resource::RLIMIT_SIGPENDING);

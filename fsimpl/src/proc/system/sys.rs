@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use bartizan_abi::{Capability, Errno};
 use bartizan_sentry::kernel::mqueue::{MSG_MAX, MSGSIZE_MAX, QUEUES_MAX};
+use bartizan_sentry::kernel::unix::{DEFAULT_BUFFER, MOST_BUFFER};
 use bartizan_sentry::kernel::{AIO_MAX_NR, PID_MAX, UtsNames};
 use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
+use bartizan_sentry::vfs::leases::LEASE_BREAK_TIME;
 use bartizan_sentry::vfs::notify::{MAX_QUEUED_EVENTS, MAX_WATCHES};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -26,6 +28,17 @@ const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno user_notif tr
 pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
     sys.directory("fs", |fs| {
         fs.file("file-max", 0o444, number(i64::MAX))
+            .file("aio-nr", 0o444, number(0))
+            .file("lease-break-time", 0o444, number(LEASE_BREAK_TIME.as_secs()))
+            .file("leases-enable", 0o444, number(1))
+            .file("dir-notify-enable", 0o444, number(1))
+            .file("inode-nr", 0o444, || Ok("0\t0\n".into()))
+            .file("inode-state", 0o444, || Ok("0\t0\t0\t0\t0\t0\t0\n".into()))
+            .file("dentry-state", 0o444, || Ok("0\t0\t45\t0\t0\t0\n".into()))
+            .file("pipe-user-pages-hard", 0o444, number(0))
+            .file("pipe-user-pages-soft", 0o444, number(0))
+            .file("protected_fifos", 0o444, number(0))
+            .file("protected_regular", 0o444, number(0))
             .file("aio-max-nr", 0o444, number(AIO_MAX_NR))
             .file("file-nr", 0o444, || Ok(format!("0\t0\t{}\n", i64::MAX)))
             .file("nr_open", 0o444, number(NR_OPEN))
@@ -53,7 +66,14 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
     .directory("kernel", |kernel| fill_kernel(kernel, system))
     .directory("net", |net| {
         net.directory("core", |core| {
-            core.file("somaxconn", 0o444, number(4096));
+            core.file("somaxconn", 0o444, number(4096))
+                .file("rmem_default", 0o444, number(DEFAULT_BUFFER))
+                .file("rmem_max", 0o444, number(MOST_BUFFER))
+                .file("wmem_default", 0o444, number(DEFAULT_BUFFER))
+                .file("wmem_max", 0o444, number(MOST_BUFFER));
+        })
+        .directory("unix", |unix| {
+            unix.file("max_dgram_qlen", 0o444, number(512));
         });
     })
     .directory("vm", |vm| {
@@ -61,6 +81,25 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
             .file("mmap_min_addr", 0o444, number(MMAP_MIN_ADDR))
             .file("overcommit_memory", 0o444, number(0))
             .file("overcommit_ratio", 0o444, number(50))
+            .file("overcommit_kbytes", 0o444, number(0))
+            .file("admin_reserve_kbytes", 0o444, number(8192))
+            .file("user_reserve_kbytes", 0o444, number(131_072))
+            .file("min_free_kbytes", 0o444, number(0))
+            .file("dirty_background_bytes", 0o444, number(0))
+            .file("dirty_background_ratio", 0o444, number(10))
+            .file("dirty_bytes", 0o444, number(0))
+            .file("dirty_ratio", 0o444, number(20))
+            .file("dirty_expire_centisecs", 0o444, number(3000))
+            .file("dirty_writeback_centisecs", 0o444, number(500))
+            .file("legacy_va_layout", 0o444, number(0))
+            .file("memfd_noexec", 0o444, number(0))
+            .file("nr_hugepages", 0o444, number(0))
+            .file("nr_overcommit_hugepages", 0o444, number(0))
+            .file("oom_kill_allocating_task", 0o444, number(0))
+            .file("page-cluster", 0o444, number(3))
+            .file("panic_on_oom", 0o444, number(0))
+            .file("vfs_cache_pressure", 0o444, number(100))
+            .file("zone_reclaim_mode", 0o444, number(0))
             .file("swappiness", 0o444, number(60));
     });
 }
@@ -93,6 +132,25 @@ fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
         .file("threads-max", 0o444, number(PID_MAX))
         .file("version", 0o444, text(UtsNames::VERSION))
         .file("core_pattern", 0o444, || Ok("core\n".into()))
+        .file("core_pipe_limit", 0o444, number(0))
+        .file("core_uses_pid", 0o444, number(0))
+        .file("arch", 0o444, text("x86_64"))
+        .file("auto_msgmni", 0o444, number(0))
+        .file("ctrl-alt-del", 0o444, number(0))
+        .file("dmesg_restrict", 0o444, number(1))
+        .file("kptr_restrict", 0o444, number(0))
+        .file("msg_next_id", 0o444, number(-1))
+        .file("sem_next_id", 0o444, number(-1))
+        .file("shm_next_id", 0o444, number(-1))
+        .file("shm_rmid_forced", 0o444, number(0))
+        .file("panic", 0o444, number(0))
+        .file("panic_on_oops", 0o444, number(0))
+        .file("print-fatal-signals", 0o444, number(0))
+        .file("sched_rr_timeslice_ms", 0o444, number(100))
+        .file("sched_rt_period_us", 0o444, number(1_000_000))
+        .file("sched_rt_runtime_us", 0o444, number(950_000))
+        .file("sysctl_writes_strict", 0o444, number(1))
+        .file("tainted", 0o444, number(0))
         .file("printk", 0o444, || Ok("4\t4\t1\t7\n".into()))
         .directory("seccomp", |seccomp| {
             seccomp.file("actions_avail", 0o444, text(SECCOMP_ACTIONS)).file(

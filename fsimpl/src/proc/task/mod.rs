@@ -60,6 +60,8 @@ enum Entry {
     Network,
     /// A file that is in directories of tasks alone, not of processes.
     OfTask(Generate),
+    /// A file that is in directories of processes alone.
+    OfProcess(Generate),
 }
 
 /// The directory's entries, in the order of its listing.
@@ -94,6 +96,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     // Where a task waits is not known to others.
     ("syscall", Entry::Private(|_| Ok(b"running\n".to_vec()))),
     ("children", Entry::OfTask(relations::children)),
+    ("timers", Entry::OfProcess(relations::timers)),
     ("wchan", Entry::File(|_| Ok(b"0".to_vec()))),
     ("schedstat", Entry::File(|_| Ok(b"0 0 0\n".to_vec()))),
     ("cgroup", Entry::File(relations::cgroup)),
@@ -121,7 +124,7 @@ impl Entry {
 
     fn mode(self) -> u32 {
         match self {
-            Self::File(_) | Self::Readable(_) | Self::OfTask(_) => 0o444,
+            Self::File(_) | Self::Readable(_) | Self::OfTask(_) | Self::OfProcess(_) => 0o444,
             Self::Private(_) | Self::Mounts(mounts::Which::MountStats) => 0o400,
             Self::Mounts(_) => 0o444,
             Self::Memory => 0o600,
@@ -168,7 +171,7 @@ impl TaskDirectory {
         let single = self.subject.is_single();
         let entries = (0..).zip(ENTRIES).map(|(index, &(name, entry))| (index, name, entry));
         entries.filter(move |(_, _, entry)| match entry {
-            Entry::Tasks => !single,
+            Entry::Tasks | Entry::OfProcess(_) => !single,
             Entry::OfTask(_) => single,
             _ => true,
         })
@@ -357,6 +360,7 @@ impl Content for TaskContent {
             | Entry::Private(generate)
             | Entry::Readable(generate)
             | Entry::OfTask(generate)
+            | Entry::OfProcess(generate)
             | Entry::Writable(generate, _) => generate(&self.subject),
             _ => Err(Errno::EIO),
         }

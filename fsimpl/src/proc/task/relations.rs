@@ -1,8 +1,9 @@
-//! Files of a task about others and about how the kernel treats it: `children`, `personality`, `oom_score_adj`
-//! (`proc_pid_*(5)`, `proc_tid_children(5)`).
+//! Files of a task about others and about how the kernel treats it: `children`, `personality`, `timers`,
+//! `oom_score_adj` (`proc_pid_*(5)`, `proc_tid_children(5)`).
 
-use bartizan_abi::{Capability, Errno};
+use bartizan_abi::{Capability, Errno, SigEventNotify};
 use bartizan_sentry::kernel::Credentials;
+use bartizan_sentry::kernel::timer::PosixReport;
 
 use crate::proc::process::Subject;
 
@@ -12,6 +13,28 @@ const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
 /// `children`: the numbers of the processes that this task has made, each with a blank behind it.
 pub fn children(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(subject.children()?.iter().map(|pid| format!("{pid} ")).collect::<String>().into_bytes())
+}
+
+/// `timers`: the POSIX timers, the newest first.
+pub fn timers(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let group = subject.group()?;
+    let reports = group.timers().reports();
+    Ok(reports.iter().rev().map(|report| timer(report, group.pid())).collect::<String>().into_bytes())
+}
+
+/// The lines of one timer of process `pid`.
+fn timer(report: &PosixReport, pid: i32) -> String {
+    let notice = &report.notice;
+    let method = match notice.method {
+        SigEventNotify::SIGEV_NONE => "none",
+        SigEventNotify::SIGEV_THREAD => "thread",
+        SigEventNotify::SIGEV_SIGNAL | SigEventNotify::SIGEV_THREAD_ID => "signal",
+    };
+    let (kind, target) = notice.tid.map_or(("pid", pid), |tid| ("tid", tid));
+    format!(
+        "ID: {}\nsignal: {}/{:016x}\nnotify: {method}/{kind}.{target}\nClockID: {}\n",
+        report.id, notice.number, notice.value, report.clock
+    )
 }
 
 /// `personality`, in hexadecimal.
@@ -48,4 +71,30 @@ pub fn set_oom_score_adj(subject: &Subject, data: &[u8], opener: Option<&Credent
     }
     group.set_oom_score_adj(value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bartizan_abi::Signal;
+    use bartizan_sentry::kernel::timer::PosixNotice;
+
+    use super::*;
+
+    #[test]
+    fn timers_are_shown_as_linux_does() {
+        let notice = PosixNotice {
+            signal: Some(Signal::SIGUSR2),
+            tid: Some(8),
+            value: 0x1234,
+            method: SigEventNotify::SIGEV_THREAD_ID,
+            number: 12,
+        };
+        let mut report = PosixReport { id: 3, notice, clock: -2 };
+        assert_eq!(
+            timer(&report, 7),
+            "ID: 3\nsignal: 12/0000000000001234\nnotify: signal/tid.8\nClockID: -2\n"
+        );
+        report.notice = PosixNotice { tid: None, method: SigEventNotify::SIGEV_NONE, ..notice };
+        assert!(timer(&report, 7).contains("\nnotify: none/pid.7\n"));
+    }
 }

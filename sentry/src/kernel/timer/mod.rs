@@ -25,7 +25,7 @@ use crate::sync::{LockClass, Mutex};
 pub use alarm::{Alarm, Ring};
 pub use cpu::CpuClock;
 pub use descriptor::Timerfd;
-pub use posix::{PosixClock, PosixNotice, PosixTimer};
+pub use posix::{PosixClock, PosixNotice, PosixReport, PosixTimer};
 pub use process::ProcessTimers;
 pub use schedule::{Schedule, TimerSetting};
 

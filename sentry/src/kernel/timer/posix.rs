@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use bartizan_abi::{Errno, SigCode, SigInfo, Signal, Timespec};
+use bartizan_abi::{Errno, SigCode, SigEventNotify, SigInfo, Signal, Timespec};
 
 use super::cpu::{CpuClock, CpuTimer};
 use super::{Alarm, Ring, Schedule, TimerSetting, Timers};
@@ -28,6 +28,21 @@ pub struct PosixNotice {
     pub tid: Option<i32>,
     /// What comes with the signal.
     pub value: u64,
+    /// How it was asked for.
+    pub method: SigEventNotify,
+    /// The number of a signal that was asked for, even if none is sent.
+    pub number: i32,
+}
+
+/// What `/proc/[pid]/timers` tells of a timer (`proc_pid_timers(5)`).
+#[derive(Debug, Clone, Copy)]
+pub struct PosixReport {
+    /// Its number.
+    pub id: i32,
+    /// Whom it tells.
+    pub notice: PosixNotice,
+    /// The number of its clock, as the kernel keeps it.
+    pub clock: i32,
 }
 
 /// A POSIX timer. While its signal waits to be delivered, further expiries are counted in it.
@@ -37,6 +52,7 @@ pub struct PosixTimer {
     group: Weak<ThreadGroup>,
     notice: PosixNotice,
     clock: PosixClock,
+    clock_id: i32,
     source: OnceLock<Source>,
     /// The overruns of the signal that was sent last, and of the one before it.
     overrun: AtomicI32,
@@ -50,21 +66,28 @@ enum Source {
 }
 
 impl PosixTimer {
-    /// A timer of `group` with number `id`, not armed. Without a notice it is the signal `SIGALRM` with the number.
+    /// A timer of `group` with number `id`, not armed, that goes by `clock`, whose number is `clock_id`. Without a notice it is the signal
+    /// `SIGALRM` with the number.
     pub fn new(
         timers: &Timers,
         group: &Arc<ThreadGroup>,
         id: i32,
-        clock: PosixClock,
+        (clock, clock_id): (PosixClock, i32),
         notice: Option<PosixNotice>,
     ) -> Arc<Self> {
-        let default =
-            PosixNotice { signal: Some(Signal::SIGALRM), tid: None, value: u64::from(id.unsigned_abs()) };
+        let default = PosixNotice {
+            signal: Some(Signal::SIGALRM),
+            tid: None,
+            value: u64::from(id.unsigned_abs()),
+            method: SigEventNotify::SIGEV_SIGNAL,
+            number: Signal::SIGALRM.raw(),
+        };
         let timer = Arc::new(Self {
             id,
             group: Arc::downgrade(group),
             notice: notice.unwrap_or(default),
             clock: clock.clone(),
+            clock_id,
             source: OnceLock::new(),
             overrun: AtomicI32::new(0),
             overrun_before: AtomicI32::new(0),
@@ -102,6 +125,11 @@ impl PosixTimer {
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// What is told of it to others.
+    pub fn report(&self) -> PosixReport {
+        PosixReport { id: self.id, notice: self.notice, clock: self.clock_id }
     }
 
     /// What it is set to. One without notice that has expired shows zero.

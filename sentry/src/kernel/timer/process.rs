@@ -8,7 +8,7 @@ use bartizan_abi::{Errno, IntervalTimer, SigInfo, Signal};
 
 use super::cpu::{CpuClock, CpuTimer};
 use super::limit::ProcessorLimit;
-use super::posix::PosixTimer;
+use super::posix::{PosixReport, PosixTimer};
 use super::{Alarm, Ring, Schedule, TimerSetting, Timers};
 use crate::kernel::signal::{Sender, Target};
 use crate::kernel::{Task, ThreadGroup};
@@ -152,6 +152,11 @@ impl ProcessTimers {
     /// `EINVAL` if there is none.
     pub fn get(&self, id: i32) -> Result<Arc<PosixTimer>, Errno> {
         self.posix.lock().timers.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// What is told of the POSIX timers to others, in the order of their numbers.
+    pub fn reports(&self) -> Vec<PosixReport> {
+        self.posix.lock().timers.values().map(|timer| timer.report()).collect()
     }
 
     /// Takes the POSIX timer `id` out; it is disarmed when it is dropped.

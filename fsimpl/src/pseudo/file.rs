@@ -19,6 +19,11 @@ pub trait Content: Send + Sync + 'static {
     /// All of it, as it is now. Called without locks.
     fn generate(&self) -> Result<Vec<u8>, Errno>;
 
+    /// What an open file has instead if that depends on who opens it.
+    fn opened(&self, _request: &OpenRequest<'_>) -> Result<Option<Arc<dyn Content>>, Errno> {
+        Ok(None)
+    }
+
     /// Takes what was written at the start of the file. `EACCES` unless it can be written.
     fn store(&self, _data: &[u8]) -> Result<(), Errno> {
         Err(Errno::EACCES)
@@ -65,8 +70,9 @@ impl InodeOps for PseudoFile {
         if others { Err(Errno::EPERM) } else { Ok(()) }
     }
 
-    fn open(&self, _inode: &Arc<Inode>, _request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
-        Ok(open_content(Arc::clone(&self.content)))
+    fn open(&self, _inode: &Arc<Inode>, request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
+        let content = self.content.opened(request)?;
+        Ok(open_content(content.unwrap_or_else(|| Arc::clone(&self.content))))
     }
 }
 

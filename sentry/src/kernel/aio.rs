@@ -33,14 +33,25 @@ fn key(memory: &Arc<MemoryManager>, address: u64) -> (usize, u64) {
 }
 
 impl AioContexts {
-    /// Adds a context for `size` requests, known by `address`.
+    /// How many requests there may be in all.
+    pub fn requests(&self) -> u64 {
+        self.0.lock().values().map(|context| context.size as u64).sum()
+    }
+
+    /// Adds a context for `size` requests, known by `address`; there may be `most` requests in all.
     ///
     /// # Errors
     /// `EAGAIN` if there are too many requests.
-    pub fn add(&self, memory: &Arc<MemoryManager>, address: u64, size: usize) -> Result<(), Errno> {
+    pub fn add(
+        &self,
+        memory: &Arc<MemoryManager>,
+        address: u64,
+        size: usize,
+        most: u64,
+    ) -> Result<(), Errno> {
         let mut contexts = self.0.lock();
         let used: u64 = contexts.values().map(|context| context.size as u64).sum();
-        if used + size as u64 > AIO_MAX_NR {
+        if used + size as u64 > most {
             return Err(Errno::EAGAIN);
         }
         contexts.insert(key(memory, address), Arc::new(AioContext::new(size)));

@@ -8,7 +8,7 @@ use super::futex::Futexes;
 use super::sysv::IpcNamespace;
 use super::timer::Timers;
 use super::unix::{AbstractNames, Flights};
-use super::{AioContexts, AnonymousFiles, Kernel};
+use super::{AioContexts, AnonymousFiles, Kernel, Settings};
 use crate::vfs::lock_waits::LockWaits;
 use crate::vfs::{FilesystemRoot, FilesystemTypes, Mount};
 
@@ -27,6 +27,7 @@ pub(super) struct Services {
     lock_waits: LockWaits,
     filesystem_types: FilesystemTypes,
     cgroups: Cgroups,
+    settings: Settings,
 }
 
 impl Kernel {
@@ -43,6 +44,11 @@ impl Kernel {
     /// What `mount(2)` knows by name.
     pub fn filesystem_types(&self) -> &FilesystemTypes {
         &self.services.filesystem_types
+    }
+
+    /// What its administrator may change.
+    pub fn settings(&self) -> &Settings {
+        &self.services.settings
     }
 
     /// Control groups.

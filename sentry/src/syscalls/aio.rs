@@ -12,7 +12,7 @@ use bartizan_platform::Access;
 use bartizan_platform::memory::PAGE_SIZE;
 
 use super::read_write::vector;
-use crate::kernel::{AIO_MAX_NR, AioContext, CurrentTask, Eventfd, deadline_after};
+use crate::kernel::{AioContext, CurrentTask, Eventfd, deadline_after};
 use crate::mm::{AreaFlags, MapPlacement, MapRequest, UserAddr, UserBuffers, UserPtr};
 use crate::vfs::{FdNumber, File, Position};
 use crate::{SysError, SysResult, WaitError};
@@ -29,7 +29,8 @@ pub fn io_setup(task: &CurrentTask, size: u32, pointer: UserPtr<u64>) -> SysResu
     if task.read_value(pointer)? != 0 || size == 0 || u64::from(size) > MOST_EVENTS {
         return Err(Errno::EINVAL.into());
     }
-    if u64::from(size) > AIO_MAX_NR {
+    let most = task.kernel().settings().aio_requests.get();
+    if u64::from(size) > most {
         return Err(Errno::EAGAIN.into());
     }
     let bytes = RING_HEADER + u64::from(size) * size_of::<IoEvent>() as u64;
@@ -46,7 +47,7 @@ pub fn io_setup(task: &CurrentTask, size: u32, pointer: UserPtr<u64>) -> SysResu
     let result = task
         .kernel()
         .aio_contexts()
-        .add(&memory, ring.0, size as usize)
+        .add(&memory, ring.0, size as usize, most)
         .and_then(|()| task.write_value(pointer, &ring.0));
     if let Err(errno) = result {
         let _never_added = task.kernel().aio_contexts().remove(&memory, ring.0);

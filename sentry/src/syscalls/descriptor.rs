@@ -141,7 +141,8 @@ fn pipe_size(task: &CurrentTask, file: &File, command: FcntlCommand, size: u32) 
     let capacity = if command == FcntlCommand::F_GETPIPE_SZ {
         end.pipe().capacity()
     } else {
-        end.pipe().set_capacity(size, privilege(task))?
+        let limit = task.kernel().settings().pipe_max_size.get();
+        end.pipe().set_capacity(size, usize::try_from(limit).unwrap_or(usize::MAX), privilege(task))?
     };
     Ok(capacity as u64)
 }

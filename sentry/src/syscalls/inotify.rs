@@ -18,7 +18,8 @@ pub fn inotify_init(task: &CurrentTask) -> SysResult<FdNumber> {
 /// `inotify_init1(2)`.
 pub fn inotify_init1(task: &CurrentTask, flags: InotifyInitFlags) -> SysResult<FdNumber> {
     let flags = OpenFlags::from_bits_truncate(flags.bits());
-    anonymous::open_descriptor(task, AnonymousKind::Inotify, Box::<Inotify>::default(), flags)
+    let inotify = Inotify::new(task.kernel().settings());
+    anonymous::open_descriptor(task, AnonymousKind::Inotify, Box::new(inotify), flags)
 }
 
 /// `inotify_add_watch(2)`. Unknown bits are ignored, as Linux does, where there are known ones.

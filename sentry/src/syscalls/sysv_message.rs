@@ -24,9 +24,9 @@ const HEADER: u64 = 8;
 /// `msgget(2)`.
 pub fn msgget(task: &CurrentTask, key: i32, flags: IpcFlags) -> SysResult<i32> {
     let credentials = task.credentials();
-    let limit = task.ipc().limits().msgmni;
-    let request = GetRequest { key, flags, credentials: &credentials, limit };
-    let make = |id, permissions| Ok(Arc::new(MessageQueue::new(id, permissions)));
+    let limits = task.ipc().limits();
+    let request = GetRequest { key, flags, credentials: &credentials, limit: limits.msgmni };
+    let make = |id, permissions| Ok(Arc::new(MessageQueue::new(id, permissions, limits.msgmnb)));
     Ok(task.ipc().messages.get(&request, |_| Ok(()), make)?)
 }
 
@@ -151,7 +151,8 @@ pub fn msgctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
         }
         IPC_SET => {
             let new: MsqidDs = task.read_value(UserPtr::new(pointer))?;
-            queues.find(id)?.change(&credentials, &new.msg_perm, new.msg_qbytes)?;
+            let limit = task.ipc().limits().msgmnb;
+            queues.find(id)?.change(&credentials, &new.msg_perm, new.msg_qbytes, limit)?;
             Ok(0)
         }
         IPC_RMID => {

@@ -15,6 +15,8 @@ use crate::{Restart, SysError, SysResult, WaitError};
 
 /// How long a holder has to give a lease up (`/proc/sys/fs/lease-break-time`).
 pub const LEASE_BREAK_TIME: Duration = Duration::from_secs(45);
+/// What no holder outlives.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
 /// Hears that a lease is wanted back.
 pub trait LeaseHolder: Send + Sync + Debug {
@@ -166,10 +168,10 @@ impl Leases {
     }
 
     /// Asks all holders that keep somebody from this access, each once; gives whom to tell, and by which number it knows the file.
-    fn ask(&self, access: LockKind) -> Vec<(Weak<dyn LeaseHolder>, i32)> {
+    fn ask(&self, access: LockKind, time: Duration) -> Vec<(Weak<dyn LeaseHolder>, i32)> {
         let mut held = self.held.lock();
         Self::end_overdue(&mut held);
-        let until = Instant::now() + LEASE_BREAK_TIME;
+        let until = Instant::now() + time;
         let wanted = if access == LockKind::Exclusive { Asked::ToGiveUp } else { Asked::ToShare };
         let mut told = Vec::new();
         for lease in held.iter_mut().filter(|lease| lease.hinders(access)) {
@@ -202,7 +204,11 @@ pub fn break_leases(inode: &Inode, flags: OpenFlags, task: Option<&CurrentTask>)
 impl Leases {
     fn make_way(&self, flags: OpenFlags, task: Option<&CurrentTask>) -> SysResult<()> {
         let access = if flags.writable() { LockKind::Exclusive } else { LockKind::Shared };
-        for (holder, fd) in self.ask(access) {
+        let time = task.map_or(LEASE_BREAK_TIME, |task| {
+            let seconds = task.kernel().settings().lease_break_time.get();
+            if seconds == 0 { FOR_EVER } else { Duration::from_secs(seconds) }
+        });
+        for (holder, fd) in self.ask(access, time) {
             if let Some(holder) = holder.upgrade() {
                 holder.give_way(fd);
             }

@@ -6,6 +6,7 @@ pub mod stat;
 pub mod sys;
 pub mod sysvipc;
 pub mod texts;
+mod variables;
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;

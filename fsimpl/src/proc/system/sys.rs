@@ -3,23 +3,24 @@
 use std::fmt::Write;
 
 use bartizan_abi::{Capability, Errno};
-use bartizan_sentry::kernel::mqueue::{MSG_MAX, MSGSIZE_MAX, QUEUES_MAX};
+use bartizan_sentry::kernel::mqueue::{HARD_MSGMAX, HARD_MSGSIZEMAX};
 use bartizan_sentry::kernel::unix::{DEFAULT_BUFFER, MOST_BUFFER};
-use bartizan_sentry::kernel::{AIO_MAX_NR, PID_MAX, UtsNames};
+use bartizan_sentry::kernel::{Kernel, PID_MAX, UtsNames};
 use bartizan_sentry::mm::{MAX_MAP_COUNT, MMAP_MIN_ADDR};
-use bartizan_sentry::vfs::leases::LEASE_BREAK_TIME;
-use bartizan_sentry::vfs::notify::{MAX_QUEUED_EVENTS, MAX_WATCHES};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::System;
+use super::variables::{self, IpcLimit, ipc_limit, name, queue_limit, rounded_setting, semaphores, setting};
 use crate::pseudo::{Content, DirectoryBuilder};
 
 /// Most groups of a process (`NGROUPS_MAX`).
 const NGROUPS_MAX: u32 = 65_536;
 /// The hard limit of descriptors of a process.
 const NR_OPEN: u32 = 1 << 20;
-/// Most bytes that `F_SETPIPE_SZ` gives without privilege.
-const PIPE_MAX_SIZE: u32 = 1 << 20;
+/// The least that `msgsize_max` may be.
+const LEAST_MSGSIZE: i64 = 128;
+/// Least bytes of a pipe.
+const PIPE_MIN_SIZE: u64 = 4096;
 
 /// What filters of system calls may do (`seccomp(2)`).
 const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno user_notif trace log allow";
@@ -28,8 +29,8 @@ const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno user_notif tr
 pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
     sys.directory("fs", |fs| {
         fs.file("file-max", 0o444, number(i64::MAX))
-            .file("aio-nr", 0o444, number(0))
-            .file("lease-break-time", 0o444, number(LEASE_BREAK_TIME.as_secs()))
+            .file("aio-nr", 0o444, with_kernel(system, |kernel| kernel.aio_contexts().requests()))
+            .file("lease-break-time", 0o644, setting(system, |settings| &settings.lease_break_time))
             .file("leases-enable", 0o444, number(1))
             .file("dir-notify-enable", 0o444, number(1))
             .file("inode-nr", 0o444, || Ok("0\t0\n".into()))
@@ -39,10 +40,14 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
             .file("pipe-user-pages-soft", 0o444, number(0))
             .file("protected_fifos", 0o444, number(0))
             .file("protected_regular", 0o444, number(0))
-            .file("aio-max-nr", 0o444, number(AIO_MAX_NR))
+            .file("aio-max-nr", 0o644, setting(system, |settings| &settings.aio_requests))
             .file("file-nr", 0o444, || Ok(format!("0\t0\t{}\n", i64::MAX)))
             .file("nr_open", 0o444, number(NR_OPEN))
-            .file("pipe-max-size", 0o444, number(PIPE_MAX_SIZE))
+            .file(
+                "pipe-max-size",
+                0o644,
+                rounded_setting(system, |settings| &settings.pipe_max_size, pipe_size),
+            )
             .file("overflowuid", 0o444, number(65_534))
             .file("overflowgid", 0o444, number(65_534))
             .file("suid_dumpable", 0o444, number(0))
@@ -50,17 +55,19 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
             .file("protected_symlinks", 0o444, number(1))
             .directory("inotify", |inotify| {
                 inotify
-                    .file("max_queued_events", 0o444, number(MAX_QUEUED_EVENTS))
+                    .file("max_queued_events", 0o644, setting(system, |settings| &settings.inotify_events))
                     .file("max_user_instances", 0o444, number(NR_OPEN))
-                    .file("max_user_watches", 0o444, number(MAX_WATCHES));
+                    .file("max_user_watches", 0o644, setting(system, |settings| &settings.inotify_watches));
             })
             .directory("mqueue", |mqueue| {
+                let messages = |field| queue_limit(system, field, 1, HARD_MSGMAX);
+                let size = |field| queue_limit(system, field, LEAST_MSGSIZE, HARD_MSGSIZEMAX);
                 mqueue
-                    .file("msg_default", 0o444, number(MSG_MAX))
-                    .file("msg_max", 0o444, number(MSG_MAX))
-                    .file("msgsize_default", 0o444, number(MSGSIZE_MAX))
-                    .file("msgsize_max", 0o444, number(MSGSIZE_MAX))
-                    .file("queues_max", 0o444, number(QUEUES_MAX));
+                    .file("msg_default", 0o644, messages(|limits| [&mut limits.msg_default]))
+                    .file("msg_max", 0o644, messages(|limits| [&mut limits.msg_max]))
+                    .file("msgsize_default", 0o644, size(|limits| [&mut limits.msgsize_default]))
+                    .file("msgsize_max", 0o644, size(|limits| [&mut limits.msgsize_max]))
+                    .file("queues_max", 0o644, variables::queues(system));
             });
     })
     .directory("kernel", |kernel| fill_kernel(kernel, system))
@@ -105,15 +112,12 @@ pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
 }
 
 fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
-    let domain = system.clone();
     let text = |text: &'static str| move || Ok(format!("{text}\n"));
     let boot_id = uuid();
     kernel
         .file("cap_last_cap", 0o444, number(Capability::ALL.len() - 1))
-        .file("domainname", 0o444, move || {
-            Ok(format!("{}\n", domain.kernel()?.uts().domainname().escape_ascii()))
-        })
-        .file("hostname", 0o644, HostName(system.clone()))
+        .file("domainname", 0o644, name(system, UtsNames::domainname, UtsNames::set_domainname))
+        .file("hostname", 0o644, name(system, UtsNames::hostname, UtsNames::set_hostname))
         .file("ngroups_max", 0o444, number(NGROUPS_MAX))
         .file("osrelease", 0o444, text(UtsNames::RELEASE))
         .file("ostype", 0o444, text(UtsNames::SYSNAME))
@@ -122,13 +126,13 @@ fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
         .file("pid_max", 0o444, number(PID_MAX))
         .file("randomize_va_space", 0o444, number(2))
         .file("sched_child_runs_first", 0o444, number(0))
-        .file("shmall", 0o444, number(u64::MAX - (1 << 24)))
-        .file("shmmax", 0o444, number(u64::MAX - (1 << 24)))
-        .file("shmmni", 0o444, number(4096))
-        .file("msgmax", 0o444, number(8192))
-        .file("msgmnb", 0o444, number(16384))
-        .file("msgmni", 0o444, number(32000))
-        .file("sem", 0o444, || Ok("32000\t1024000000\t500\t32000\n".into()))
+        .file("shmall", 0o644, ipc_limit(system, IpcLimit::Shmall))
+        .file("shmmax", 0o644, ipc_limit(system, IpcLimit::Shmmax))
+        .file("shmmni", 0o644, ipc_limit(system, IpcLimit::Shmmni))
+        .file("msgmax", 0o644, ipc_limit(system, IpcLimit::Msgmax))
+        .file("msgmnb", 0o644, ipc_limit(system, IpcLimit::Msgmnb))
+        .file("msgmni", 0o644, ipc_limit(system, IpcLimit::Msgmni))
+        .file("sem", 0o644, semaphores(system))
         .file("threads-max", 0o444, number(PID_MAX))
         .file("version", 0o444, text(UtsNames::VERSION))
         .file("core_pattern", 0o444, || Ok("core\n".into()))
@@ -173,21 +177,15 @@ fn number(value: impl std::fmt::Display + Send + Sync + 'static) -> impl Content
     move || Ok(format!("{value}\n"))
 }
 
-/// `hostname`, which can be written.
-struct HostName(System);
+/// A line with a number that the kernel tells.
+fn with_kernel(system: &System, tell: fn(&Kernel) -> u64) -> impl Content + use<> {
+    let system = system.clone();
+    move || Ok(format!("{}\n", tell(&*system.kernel()?)))
+}
 
-impl Content for HostName {
-    fn generate(&self) -> Result<Vec<u8>, Errno> {
-        let mut name = self.0.kernel()?.uts().hostname();
-        name.push(b'\n');
-        Ok(name)
-    }
-
-    fn store(&self, data: &[u8]) -> Result<(), Errno> {
-        let name = data.split(|&byte| byte == b'\n' || byte == 0).next().unwrap_or_default();
-        self.0.kernel()?.uts().set_hostname(name[..name.len().min(UtsNames::NAME_MAX)].to_vec());
-        Ok(())
-    }
+/// How large a pipe is for which `size` bytes are asked for: pages by a power of two.
+fn pipe_size(size: u64) -> Option<u64> {
+    if size == 0 { None } else { size.max(PIPE_MIN_SIZE).checked_next_power_of_two() }
 }
 
 /// A random UUID of version 4.

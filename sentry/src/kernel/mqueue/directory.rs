@@ -70,12 +70,13 @@ impl QueueDirectory {
         if entries.contains_key(name) {
             return Err(Errno::EEXIST);
         }
-        let limits = QueueLimits::new(wanted, credentials)?;
+        let namespace = self.namespace.upgrade().ok_or(Errno::ENODEV)?;
+        let settings = namespace.limits();
+        let limits = QueueLimits::new(wanted, &settings, credentials)?;
         let privileged = credentials.has_capability(Capability::CAP_SYS_RESOURCE);
-        let queues = if privileged { u64::MAX } else { super::QUEUES_MAX };
+        let queues = if privileged { u64::MAX } else { settings.queues_max };
         let account = self.accounts.open(credentials.uid, limits.footprint(), limit, queues)?;
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-        let namespace = self.namespace.upgrade().ok_or(Errno::ENODEV)?;
         let queue = Queue::new(&namespace, limits, node, account);
         let filesystem = Arc::clone(directory.filesystem());
         let inode = Inode::new(number, FileType::Regular, filesystem, Box::new(queue));

@@ -9,8 +9,8 @@ use bartizan_abi::signal::{SigEvent, SigEventNotify};
 use bartizan_abi::{Capability, Errno, FileType, PollEvents};
 
 use super::file::QueueFile;
-use super::{Account, HARD_MSGMAX, HARD_MSGSIZEMAX, MQ_PRIO_MAX, MSG_MAX, MSGSIZE_MAX};
-use crate::kernel::sysv::{IpcNamespace, Message};
+use super::{Account, HARD_MSGMAX, HARD_MSGSIZEMAX, MQ_PRIO_MAX};
+use crate::kernel::sysv::{IpcLimits, IpcNamespace, Message};
 use crate::kernel::{Credentials, Parker, WaitQueue, realtime};
 use crate::sync::{LockClass, Mutex};
 use crate::vfs::{AttributeChanges, Attributes, FileOps, Inode, InodeOps, NewNode, OpenRequest};
@@ -31,15 +31,21 @@ pub struct QueueLimits {
 }
 
 impl QueueLimits {
-    /// Those that are `wanted`, or the default ones.
+    /// Those that are `wanted`, or the default ones of `limits`.
     ///
     /// # Errors
     /// `EINVAL` beyond what the user of `credentials` may have.
-    pub fn new(wanted: Option<&MqAttr>, credentials: &Credentials) -> Result<Self, Errno> {
-        let (messages, bytes) =
-            wanted.map_or((MSG_MAX, MSGSIZE_MAX), |wanted| (wanted.mq_maxmsg, wanted.mq_msgsize));
+    pub fn new(
+        wanted: Option<&MqAttr>,
+        limits: &IpcLimits,
+        credentials: &Credentials,
+    ) -> Result<Self, Errno> {
+        let default =
+            (limits.msg_default.min(limits.msg_max), limits.msgsize_default.min(limits.msgsize_max));
+        let (messages, bytes) = wanted.map_or(default, |wanted| (wanted.mq_maxmsg, wanted.mq_msgsize));
         let privileged = credentials.has_capability(Capability::CAP_SYS_RESOURCE);
-        let most = if privileged { (HARD_MSGMAX, HARD_MSGSIZEMAX) } else { (MSG_MAX, MSGSIZE_MAX) };
+        let most =
+            if privileged { (HARD_MSGMAX, HARD_MSGSIZEMAX) } else { (limits.msg_max, limits.msgsize_max) };
         if messages <= 0 || bytes <= 0 || messages > most.0 || bytes > most.1 {
             return Err(Errno::EINVAL);
         }
@@ -371,7 +377,7 @@ mod tests {
     fn queue(messages: i64) -> (Arc<IpcNamespace>, Queue) {
         let namespace = Arc::new(IpcNamespace::new(1 << 20));
         let wanted = MqAttr { mq_maxmsg: messages, mq_msgsize: 8, ..MqAttr::default() };
-        let limits = QueueLimits::new(Some(&wanted), &Credentials::root()).unwrap();
+        let limits = QueueLimits::new(Some(&wanted), &IpcLimits::default(), &Credentials::root()).unwrap();
         let node = NewNode {
             kind: FileType::Regular,
             mode: FileMode::new(0o600),
@@ -435,10 +441,14 @@ mod tests {
     #[test]
     fn unprivileged_users_get_small_queues() {
         let user = Credentials::user(5, 5, Vec::new());
+        let limits = IpcLimits::default();
         let wanted = |mq_maxmsg, mq_msgsize| MqAttr { mq_maxmsg, mq_msgsize, ..MqAttr::default() };
         for (messages, bytes) in [(0, 1), (1, 0), (11, 1), (1, 8193), (-1, 5)] {
-            assert_eq!(QueueLimits::new(Some(&wanted(messages, bytes)), &user), Err(Errno::EINVAL));
+            assert_eq!(QueueLimits::new(Some(&wanted(messages, bytes)), &limits, &user), Err(Errno::EINVAL));
         }
-        assert_eq!(QueueLimits::new(None, &user).map(QueueLimits::footprint), Ok(10 * (48 + 48 + 8192)));
+        assert_eq!(
+            QueueLimits::new(None, &limits, &user).map(QueueLimits::footprint),
+            Ok(10 * (48 + 48 + 8192))
+        );
     }
 }

@@ -208,19 +208,26 @@ impl Pipe {
     /// Changes how many bytes it holds at most to `size`, rounded up to pages by a power of two; gives the new value (`F_SETPIPE_SZ`).
     ///
     /// # Errors
-    /// `EINVAL` for more than is possible, `EPERM` for more than everybody may have, `EBUSY` if more bytes are in it.
-    pub fn set_capacity(&self, size: u32, privilege: CapacityPrivilege) -> Result<usize, Errno> {
+    /// `EINVAL` for more than is possible, `EPERM` for more than `limit` without privilege, `EBUSY` if more bytes are in it.
+    pub fn set_capacity(
+        &self,
+        size: u32,
+        limit: usize,
+        privilege: CapacityPrivilege,
+    ) -> Result<usize, Errno> {
         let capacity = (size as usize).max(PIPE_BUF).checked_next_power_of_two().ok_or(Errno::EINVAL)?;
         if capacity > CAPACITY_MAX {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.lock();
-        if capacity > PIPE_MAX_SIZE && capacity > state.ring.capacity() {
+        if capacity > state.ring.capacity() {
+            if capacity > limit && privilege == CapacityPrivilege::Limited {
+                return Err(Errno::EPERM);
+            }
             // Pipes are kernel memory, so that not even the superuser of a sandbox gets more.
-            return Err(match privilege {
-                CapacityPrivilege::Limited => Errno::EPERM,
-                CapacityPrivilege::Unlimited => Errno::ENOMEM,
-            });
+            if capacity > PIPE_MAX_SIZE {
+                return Err(Errno::ENOMEM);
+            }
         }
         state.ring.set_capacity(capacity)?;
         drop(state);

@@ -188,12 +188,13 @@ mod tests {
     #[test]
     fn capacity_is_a_power_of_two_within_limits() {
         use super::super::CapacityPrivilege::{Limited, Unlimited};
+        use super::super::PIPE_MAX_SIZE;
         let pipe = opened();
-        assert_eq!(pipe.set_capacity(0, Limited), Ok(4096));
-        assert_eq!(pipe.set_capacity(5000, Limited), Ok(8192));
-        assert_eq!(pipe.set_capacity(2 << 20, Limited), Err(Errno::EPERM));
-        assert_eq!(pipe.set_capacity(2 << 20, Unlimited), Err(Errno::ENOMEM));
+        assert_eq!(pipe.set_capacity(0, PIPE_MAX_SIZE, Limited), Ok(4096));
+        assert_eq!(pipe.set_capacity(5000, PIPE_MAX_SIZE, Limited), Ok(8192));
+        assert_eq!(pipe.set_capacity(2 << 20, PIPE_MAX_SIZE, Limited), Err(Errno::EPERM));
+        assert_eq!(pipe.set_capacity(2 << 20, PIPE_MAX_SIZE, Unlimited), Err(Errno::ENOMEM));
         assert_eq!(write(&pipe, &[0; 5000]), Ok(5000));
-        assert_eq!(pipe.set_capacity(4096, Limited), Err(Errno::EBUSY));
+        assert_eq!(pipe.set_capacity(4096, PIPE_MAX_SIZE, Limited), Err(Errno::EBUSY));
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use bartizan_abi::ipc::{IpcPerm, MSGMNB};
+use bartizan_abi::ipc::IpcPerm;
 use bartizan_abi::{Capability, Errno, PollEvents};
 
 use super::registry::Identified;
@@ -204,14 +204,14 @@ impl Identified for MessageQueue {
 }
 
 impl MessageQueue {
-    /// An empty queue.
-    pub fn new(id: i32, permissions: Permissions) -> Self {
+    /// An empty queue that takes `most_bytes` (`msgmnb`).
+    pub fn new(id: i32, permissions: Permissions, most_bytes: u64) -> Self {
         let state = State {
             permissions,
             messages: VecDeque::new(),
             receivers: Vec::new(),
             bytes: 0,
-            most_bytes: MSGMNB,
+            most_bytes,
             sent: 0,
             received: 0,
             changed: realtime().tv_sec,
@@ -306,14 +306,20 @@ impl MessageQueue {
         self.state.lock().report(self.id)
     }
 
-    /// `IPC_SET`: those who wait look again.
+    /// `IPC_SET`: those who wait look again. Without privilege it takes `limit` bytes at most (`msgmnb`).
     ///
     /// # Errors
     /// `EPERM`, `EIDRM`, `EINVAL`.
-    pub fn change(&self, credentials: &Credentials, new: &IpcPerm, most_bytes: u64) -> Result<(), Errno> {
+    pub fn change(
+        &self,
+        credentials: &Credentials,
+        new: &IpcPerm,
+        most_bytes: u64,
+        limit: u64,
+    ) -> Result<(), Errno> {
         let mut state = self.state.lock();
         state.permissions.check_owner(credentials)?;
-        if most_bytes > MSGMNB && !credentials.has_capability(Capability::CAP_SYS_RESOURCE) {
+        if most_bytes > limit && !credentials.has_capability(Capability::CAP_SYS_RESOURCE) {
             return Err(Errno::EPERM);
         }
         if state.removed {
@@ -359,7 +365,7 @@ mod tests {
     use super::*;
 
     fn queue() -> MessageQueue {
-        MessageQueue::new(0, Permissions::new(0, 0o600, 0, &Credentials::root()))
+        MessageQueue::new(0, Permissions::new(0, 0o600, 0, &Credentials::root()), bartizan_abi::ipc::MSGMNB)
     }
 
     fn send(queue: &MessageQueue, kind: i64, text: &[u8]) -> bool {

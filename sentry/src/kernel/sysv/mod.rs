@@ -24,7 +24,8 @@ pub use semaphore::{Applied, PendingOperation, SemaphoreSet, SetReport};
 pub use shared_memory::{Segment, SegmentReport};
 pub use undo::UndoList;
 
-use super::mqueue::MessageFiles;
+use super::mqueue::{MSG_MAX, MSGSIZE_MAX, MessageFiles, QUEUES_MAX};
+use crate::sync::{LockClass, RwLock};
 
 /// The objects of System V IPC that some processes have in common, and their limits (`ipc_namespaces(7)`).
 #[derive(Debug)]
@@ -38,13 +39,17 @@ pub struct IpcNamespace {
     ledger: Arc<Ledger>,
     /// Pages of all segments.
     pages: Arc<Ledger>,
+    limits: RwLock<IpcLimits>,
     next_undo: AtomicU64,
     message_files: MessageFiles,
 }
 
 /// The limits of a namespace.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the names are those of proc_sys_kernel(5)")]
+#[expect(
+    missing_docs,
+    reason = "the names are those of proc_sys_kernel(5) and, of message queues, mq_overview(7)"
+)]
 pub struct IpcLimits {
     pub semmsl: u64,
     pub semmns: u64,
@@ -56,6 +61,34 @@ pub struct IpcLimits {
     pub shmmax: u64,
     pub shmall: u64,
     pub shmmni: u64,
+    pub queues_max: u64,
+    pub msg_max: i64,
+    pub msg_default: i64,
+    pub msgsize_max: i64,
+    pub msgsize_default: i64,
+}
+
+impl Default for IpcLimits {
+    /// Those with which Linux starts.
+    fn default() -> Self {
+        Self {
+            semmsl: SEMMSL,
+            semmns: SEMMNS,
+            semopm: SEMOPM,
+            semmni: SEMMNI,
+            msgmax: MSGMAX,
+            msgmnb: MSGMNB,
+            msgmni: MSGMNI,
+            shmmax: SHMMAX,
+            shmall: SHMALL,
+            shmmni: SHMMNI,
+            queues_max: QUEUES_MAX,
+            msg_max: MSG_MAX,
+            msg_default: MSG_MAX,
+            msgsize_max: MSGSIZE_MAX,
+            msgsize_default: MSGSIZE_MAX,
+        }
+    }
 }
 
 impl IpcNamespace {
@@ -65,8 +98,9 @@ impl IpcNamespace {
             semaphores: Registry::new(),
             messages: Registry::new(),
             segments: Arc::new(Registry::new()),
-            ledger: Arc::new(Ledger { used: AtomicU64::new(0), limit: memory }),
-            pages: Arc::new(Ledger { used: AtomicU64::new(0), limit: SHMALL }),
+            ledger: Arc::new(Ledger { used: AtomicU64::new(0), limit: AtomicU64::new(memory) }),
+            pages: Arc::new(Ledger { used: AtomicU64::new(0), limit: AtomicU64::new(SHMALL) }),
+            limits: RwLock::new(LockClass::Table, IpcLimits::default()),
             next_undo: AtomicU64::new(0),
             message_files: MessageFiles::default(),
         }
@@ -80,20 +114,25 @@ impl IpcNamespace {
         Charge::new(&self.pages, pages).map_err(|_| Errno::ENOSPC)
     }
 
-    /// The limits: those with which Linux starts.
+    /// The limits as they are now.
     pub fn limits(&self) -> IpcLimits {
-        IpcLimits {
-            semmsl: SEMMSL,
-            semmns: SEMMNS,
-            semopm: SEMOPM,
-            semmni: SEMMNI,
-            msgmax: MSGMAX,
-            msgmnb: MSGMNB,
-            msgmni: MSGMNI,
-            shmmax: SHMMAX,
-            shmall: SHMALL,
-            shmmni: SHMMNI,
-        }
+        *self.limits.read()
+    }
+
+    /// Changes the limits; what there is already stays.
+    ///
+    /// # Errors
+    /// Those of `change`, which has changed nothing then.
+    pub fn change_limits(
+        &self,
+        change: impl FnOnce(&mut IpcLimits) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let mut limits = self.limits.write();
+        let mut new = *limits;
+        change(&mut new)?;
+        self.pages.limit.store(new.shmall, Ordering::Relaxed);
+        *limits = new;
+        Ok(())
     }
 
     /// A list of undo operations for a task that has none.
@@ -119,7 +158,7 @@ impl IpcNamespace {
 #[derive(Debug)]
 struct Ledger {
     used: AtomicU64,
-    limit: u64,
+    limit: AtomicU64,
 }
 
 /// Memory of the host that is accounted for until this is dropped.
@@ -131,7 +170,8 @@ pub struct Charge {
 
 impl Charge {
     fn new(ledger: &Arc<Ledger>, bytes: u64) -> Result<Self, Errno> {
-        let add = |used: u64| used.checked_add(bytes).filter(|&used| used <= ledger.limit);
+        let limit = ledger.limit.load(Ordering::Relaxed);
+        let add = |used: u64| used.checked_add(bytes).filter(|&used| used <= limit);
         ledger.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map_err(|_| Errno::ENOMEM)?;
         Ok(Self { ledger: Arc::clone(ledger), bytes })
     }

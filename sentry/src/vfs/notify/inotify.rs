@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 
 use super::watches::Listener;
 use crate::SysResult;
-use crate::kernel::{CurrentTask, WaitQueue};
+use crate::kernel::{CurrentTask, Setting, Settings, WaitQueue};
 use crate::mm::{UserAddr, UserPtr};
 use crate::sync::{LockClass, Mutex};
 use crate::vfs::{DataSink, File, FileOps, FsStr, FsString, Inode};
@@ -105,12 +105,27 @@ struct Instance {
     events: WaitQueue,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    most_events: usize,
+    most_watches: usize,
     last_number: i32,
     watches: BTreeMap<i32, (Arc<Watch>, InotifyMask)>,
     queue: VecDeque<Queued>,
     overflown: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            most_events: MAX_QUEUED_EVENTS,
+            most_watches: MAX_WATCHES,
+            last_number: 0,
+            watches: BTreeMap::new(),
+            queue: VecDeque::new(),
+            overflown: false,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -158,7 +173,7 @@ impl State {
         if self.queue.back().is_some_and(same) {
             return;
         }
-        if self.queue.len() >= MAX_QUEUED_EVENTS {
+        if self.queue.len() >= self.most_events {
             if !self.overflown {
                 self.overflown = true;
                 let mask = InotifyMask::IN_Q_OVERFLOW;
@@ -179,7 +194,7 @@ impl State {
 
     /// The next number of a watch: they are not used again before all have been.
     fn new_number(&mut self) -> Result<i32, Errno> {
-        if self.watches.len() >= MAX_WATCHES {
+        if self.watches.len() >= self.most_watches {
             return Err(Errno::ENOSPC);
         }
         loop {
@@ -210,16 +225,18 @@ impl Instance {
 #[derive(Debug)]
 pub struct Inotify(Arc<Instance>);
 
-impl Default for Inotify {
-    fn default() -> Self {
-        Self(Arc::new(Instance {
-            state: Mutex::new(LockClass::Notify, State::default()),
-            events: WaitQueue::new(),
-        }))
-    }
-}
-
 impl Inotify {
+    /// An instance without watches, with the limits of `settings`.
+    pub fn new(settings: &Settings) -> Self {
+        let limit = |setting: &Setting| usize::try_from(setting.get()).unwrap_or(usize::MAX);
+        let state = State {
+            most_events: limit(&settings.inotify_events),
+            most_watches: limit(&settings.inotify_watches),
+            ..State::default()
+        };
+        Self(Arc::new(Instance { state: Mutex::new(LockClass::Notify, state), events: WaitQueue::new() }))
+    }
+
     /// Watches `inode` for what `mask` says, or changes the watch that there is. Returns its number.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! Files of a process do not keep it alive. Names of processes and descriptors are looked up again at each use. Nothing of the
 //! host shows but its processor.
 
+mod options;
 mod paths;
 mod process;
 mod root;
@@ -12,11 +13,12 @@ mod task;
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FsMagic};
+use bartizan_abi::Errno;
 use bartizan_sentry::kernel::Kernel;
 use bartizan_sentry::vfs::FilesystemRoot;
 
 use crate::pseudo::{DirectoryBuilder, Tree};
+use options::{Options, ProcFilesystem, ProcMount, Subset};
 use system::{System, cpuinfo, meminfo, stat, sys, sysvipc, texts};
 
 /// The inode number of the root directory, as on Linux.
@@ -28,48 +30,32 @@ const TASKS: u64 = 1 << 32;
 /// How many inode numbers a task has: its own files, then its descriptors.
 const TASK_SPAN: u64 = 1 << 24;
 
-/// What of `/proc` there is (`subset=`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subset {
-    /// Everything.
-    All,
-    /// What is about processes (`pid`).
-    Processes,
-}
-
 /// The `/proc` of `kernel`.
 ///
 /// # Errors
 /// `EIO` when the host has no random numbers.
 pub fn new(kernel: &Arc<Kernel>) -> Result<FilesystemRoot, Errno> {
-    with_subset(kernel, Subset::All)
+    with_options(kernel, Options::default())
 }
 
-/// A `/proc` with the options of `mount(2)`: `subset=pid`, and `hidepid=0`, which hides nothing.
+/// A `/proc` with the options of `mount(2)`.
 ///
 /// # Errors
-/// `EINVAL` for other options; see [`new`].
+/// `EINVAL` for options that are not of `proc(5)`; see [`new`].
 pub fn mount(kernel: &Arc<Kernel>, options: &[u8]) -> Result<FilesystemRoot, Errno> {
-    let mut subset = Subset::All;
-    for option in options.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
-        match option {
-            b"subset=pid" => subset = Subset::Processes,
-            b"hidepid=0" | b"hidepid=off" => {}
-            _ => return Err(Errno::EINVAL),
-        }
-    }
-    with_subset(kernel, subset)
+    with_options(kernel, Options::default().changed(options)?)
 }
 
-fn with_subset(kernel: &Arc<Kernel>, subset: Subset) -> Result<FilesystemRoot, Errno> {
-    let options = if subset == Subset::All { "" } else { "subset=pid" };
-    let tree = Tree::with_options(kernel.allocate_device(), "proc", FsMagic::PROC, FIRST, options);
+fn with_options(kernel: &Arc<Kernel>, options: Options) -> Result<FilesystemRoot, Errno> {
+    let mount = ProcMount::new(options);
+    let ops = Box::new(ProcFilesystem(Arc::clone(&mount)));
+    let tree = Tree::with_ops(kernel.allocate_device(), ops, FIRST);
     let system = System::new(kernel);
     let mut builder = DirectoryBuilder::new(&tree, ROOT, ROOT);
-    if subset == Subset::All {
+    if options.subset == Subset::All {
         fill(&mut builder, &system);
     }
-    let root = root::Root::new(&tree, kernel, builder.finish());
+    let root = root::Root::new(&tree, kernel, mount, builder.finish());
     let inode = tree.inode(ROOT, bartizan_abi::FileType::Directory, root);
     Ok(FilesystemRoot { filesystem: Arc::clone(tree.filesystem()), inode })
 }

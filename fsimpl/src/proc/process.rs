@@ -5,6 +5,7 @@
 use std::sync::{Arc, Weak};
 
 use bartizan_abi::{CapabilitySet, Errno, Signal};
+use bartizan_sentry::kernel::ptrace::AccessMode;
 use bartizan_sentry::kernel::{Credentials, CurrentTask, Kernel, Task, ThreadGroup};
 use bartizan_sentry::mm::MemoryManager;
 
@@ -183,16 +184,14 @@ impl Subject {
         if reader.group().pid() == self.pid {
             return Ok(());
         }
-        let task = self.task()?;
-        let (own, other) = (reader.credentials(), task.credentials());
-        let same = [other.uid, other.euid, other.suid].iter().all(|&uid| uid == own.fsuid)
-            && [other.gid, other.egid, other.sgid].iter().all(|&gid| gid == own.fsgid);
-        let allowed = same && self.group()?.dumpable() == 1;
-        if allowed || own.has_capability(bartizan_abi::Capability::CAP_SYS_PTRACE) {
-            Ok(())
-        } else {
-            Err(Errno::EACCES)
-        }
+        if reader.may_trace(&*self.task()?, AccessMode::FileSystem) { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// Whether `reader` may look inside (`PTRACE_MODE_READ_FSCREDS`), also after its end.
+    pub fn is_open_to(&self, reader: &CurrentTask) -> bool {
+        let ended = || self.kernel().ok()?.tree().process(self.pid)?.last_task.clone();
+        let task = self.task().ok().or_else(ended);
+        task.is_some_and(|task| reader.may_trace(&task, AccessMode::FileSystem))
     }
 
     /// All that the files tell, as it is now.

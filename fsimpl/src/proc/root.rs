@@ -9,6 +9,7 @@ use bartizan_sentry::vfs::{
     Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, LinkTarget, NewNode, OpenRequest,
 };
 
+use super::options::{Hiding, ProcMount};
 use super::process::{Subject, processes};
 use super::task::{self, TaskDirectory};
 use super::{ROOT, TASK_SPAN, TASKS};
@@ -24,13 +25,19 @@ const BATCH: usize = 64;
 pub struct Root {
     tree: Arc<Tree>,
     kernel: Weak<Kernel>,
+    mount: Arc<ProcMount>,
     files: Arc<StaticDirectory>,
     links: [(Cow<'static, str>, Arc<Inode>); 2],
 }
 
 impl Root {
-    /// The root of `tree` with `files`.
-    pub fn new(tree: &Arc<Tree>, kernel: &Arc<Kernel>, files: StaticDirectory) -> Self {
+    /// The root of `tree` with `files`, which shows processes as `mount` says.
+    pub fn new(
+        tree: &Arc<Tree>,
+        kernel: &Arc<Kernel>,
+        mount: Arc<ProcMount>,
+        files: StaticDirectory,
+    ) -> Self {
         let link = |target: fn(&CurrentTask) -> String| {
             let attributes = tree.attributes(FileType::Symlink, 0o777);
             let link = PseudoLink::new(attributes, move |reader: Option<&CurrentTask>| {
@@ -44,7 +51,7 @@ impl Root {
             ("self".into(), link(|reader| reader.group().pid().to_string())),
             ("thread-self".into(), link(|reader| format!("{}/task/{}", reader.group().pid(), reader.tid()))),
         ];
-        Self { tree: Arc::clone(tree), kernel: Arc::downgrade(kernel), files: Arc::new(files), links }
+        Self { tree: Arc::clone(tree), kernel: Arc::downgrade(kernel), mount, files: Arc::new(files), links }
     }
 
     fn kernel(&self) -> Result<Arc<Kernel>, Errno> {
@@ -88,6 +95,7 @@ impl InodeOps for Root {
     fn open(&self, _inode: &Arc<Inode>, _request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
         let entries = RootEntries {
             kernel: Weak::clone(&self.kernel),
+            mount: Arc::clone(&self.mount),
             files: Arc::clone(&self.files),
             links: self.links.clone(),
         };
@@ -97,7 +105,7 @@ impl InodeOps for Root {
     fn lookup(&self, _directory: &Arc<Inode>, name: &FsStr) -> Result<Arc<Inode>, Errno> {
         if let Some(pid) = parse_number(name) {
             let subject = Subject::process(&self.kernel()?, pid)?;
-            return Ok(task::directory(&self.tree, subject, ROOT));
+            return Ok(task::directory(&self.tree, subject, ROOT, Some(&self.mount)));
         }
         let link = self.links.iter().find(|(known, _)| known.as_bytes() == name);
         link.map_or_else(|| self.files.find(name), |(_, inode)| Ok(Arc::clone(inode)))
@@ -115,8 +123,19 @@ impl InodeOps for Root {
 #[derive(Debug)]
 struct RootEntries {
     kernel: Weak<Kernel>,
+    mount: Arc<ProcMount>,
     files: Arc<StaticDirectory>,
     links: [(Cow<'static, str>, Arc<Inode>); 2],
+}
+
+impl RootEntries {
+    /// Whether `reader` finds process `pid`.
+    fn shows(&self, kernel: &Arc<Kernel>, pid: i32, reader: Option<&CurrentTask>) -> bool {
+        let hidden = |subject: &Subject| {
+            reader.is_some_and(|reader| !self.mount.admits(reader, subject, Hiding::Invisible))
+        };
+        !self.mount.hides() || Subject::process(kernel, pid).is_ok_and(|subject| !hidden(&subject))
+    }
 }
 
 impl Entries for RootEntries {
@@ -140,6 +159,10 @@ impl Entries for RootEntries {
                 return Ok(behind);
             }
             for pid in batch {
+                if !self.shows(&kernel, pid, sink.reader()) {
+                    behind = FIRST_PROCESS + u64::from(pid.unsigned_abs()) + 1;
+                    continue;
+                }
                 let next = FIRST_PROCESS + u64::from(pid.unsigned_abs()) + 1;
                 let name = pid.to_string();
                 if !sink.entry(name.as_bytes(), first_number(pid), FileType::Directory, next) {

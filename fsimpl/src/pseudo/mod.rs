@@ -38,19 +38,12 @@ impl Tree {
         magic: FsMagic,
         first_number: u64,
     ) -> Arc<Self> {
-        Self::with_options(device, type_name, magic, first_number, "")
+        Self::with_ops(device, Box::new(PseudoFilesystem { type_name, magic }), first_number)
     }
 
-    /// As [`new`](Self::new), with options as `/proc/mounts` shows them.
-    pub fn with_options(
-        device: DeviceNumber,
-        type_name: &'static str,
-        magic: FsMagic,
-        first_number: u64,
-        options: &'static str,
-    ) -> Arc<Self> {
-        let ops = PseudoFilesystem { type_name, magic, options };
-        let filesystem = Filesystem::new(device, false, Box::new(ops));
+    /// As [`new`](Self::new), of a type that has options.
+    pub fn with_ops(device: DeviceNumber, ops: Box<dyn FilesystemOps>, first_number: u64) -> Arc<Self> {
+        let filesystem = Filesystem::new(device, false, ops);
         Arc::new(Self { filesystem, next_number: AtomicU64::new(first_number), made: realtime() })
     }
 
@@ -103,7 +96,6 @@ pub fn attributes(kind: FileType, mode: u32, time: Timespec) -> Attributes {
 struct PseudoFilesystem {
     type_name: &'static str,
     magic: FsMagic,
-    options: &'static str,
 }
 
 impl FilesystemOps for PseudoFilesystem {
@@ -111,19 +103,20 @@ impl FilesystemOps for PseudoFilesystem {
         self.type_name
     }
 
-    fn options(&self) -> String {
-        self.options.to_owned()
-    }
-
     fn cache_policy(&self) -> CachePolicy {
         CachePolicy::Revalidate
     }
 
     fn statistics(&self) -> Result<FilesystemStatistics, bartizan_abi::Errno> {
-        Ok(FilesystemStatistics {
-            magic: u64::from(self.magic.0),
-            block_size: u64::from(BLOCK_SIZE),
-            ..FilesystemStatistics::default()
-        })
+        Ok(statistics(self.magic))
+    }
+}
+
+/// What `statfs` tells of generated files: nothing that could be counted.
+pub fn statistics(magic: FsMagic) -> FilesystemStatistics {
+    FilesystemStatistics {
+        magic: u64::from(magic.0),
+        block_size: u64::from(BLOCK_SIZE),
+        ..FilesystemStatistics::default()
     }
 }

@@ -12,7 +12,7 @@ use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
 use crate::vfs::create::{NewEntry, Removal, create, link as make_link, remove, rename as move_entry};
 use crate::vfs::permission::{May, owns};
-use crate::vfs::{DirectorySink, FdNumber, FollowLast, FsStr, Path, notify, touch_accessed};
+use crate::vfs::{Admission, DirectorySink, FdNumber, FollowLast, FsStr, Path, notify, touch_accessed};
 
 /// The largest buffer that is filled in one call, bytes: the guest's may be any size.
 const MOST_AT_ONCE: usize = 64 << 10;
@@ -27,14 +27,19 @@ enum Layout {
 }
 
 /// Collects entries as the guest gets them.
-struct Entries {
+struct Entries<'a> {
+    task: &'a CurrentTask,
     layout: Layout,
     bytes: Vec<u8>,
     room: usize,
     full: bool,
 }
 
-impl DirectorySink for Entries {
+impl DirectorySink for Entries<'_> {
+    fn reader(&self) -> Option<&CurrentTask> {
+        Some(self.task)
+    }
+
     fn entry(&mut self, name: &FsStr, inode: u64, kind: FileType, next_offset: u64) -> bool {
         let kind = kind.dirent_type();
         // Name, terminator, and the type, which the old layout has at its very end.
@@ -78,7 +83,7 @@ fn read_entries(
         return Err(Errno::ENOENT.into());
     }
     let room = (count as usize).min(MOST_AT_ONCE);
-    let mut entries = Entries { layout, bytes: Vec::new(), room, full: false };
+    let mut entries = Entries { task, layout, bytes: Vec::new(), room, full: false };
     let mut offset = file.offset();
     let next = file.ops().read_directory(&file, &mut entries, *offset)?;
     notify::on_file(file.path(), InotifyMask::IN_ACCESS);
@@ -271,6 +276,7 @@ fn searchable(task: &CurrentTask, path: Path) -> Result<Path, Errno> {
     if path.inode().kind() != FileType::Directory {
         return Err(Errno::ENOTDIR);
     }
+    path.inode().admit(Some(task), Admission::Use)?;
     path.check(&task.credentials(), May::EXECUTE)?;
     Ok(path)
 }

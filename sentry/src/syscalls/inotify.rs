@@ -8,7 +8,7 @@ use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::vfs::notify::Inotify;
 use crate::vfs::permission::May;
-use crate::vfs::{FdNumber, FollowLast};
+use crate::vfs::{Admission, FdNumber, FollowLast};
 
 /// `inotify_init(2)`.
 pub fn inotify_init(task: &CurrentTask) -> SysResult<FdNumber> {
@@ -38,6 +38,7 @@ pub fn inotify_add_watch(task: &CurrentTask, fd: FdNumber, path: UserPath, mask:
     if mask.contains(InotifyMask::IN_ONLYDIR) && found.inode().kind() != FileType::Directory {
         return Err(Errno::ENOTDIR.into());
     }
+    found.inode().admit(Some(task), Admission::Use)?;
     found.check(&task.credentials(), May::READ)?;
     Ok(inotify.add(found.inode(), mask)?)
 }

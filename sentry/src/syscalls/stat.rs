@@ -9,10 +9,11 @@ use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::{UserAddr, UserPtr};
 use crate::vfs::permission::May;
-use crate::vfs::{Attributes, FdNumber, FollowLast, MountFlags, Path, link_text};
+use crate::vfs::{Admission, Attributes, FdNumber, FollowLast, MountFlags, Path, link_text};
 
 /// `struct stat` of what is at `path`.
-fn stat_of(path: &Path) -> Result<Stat, Errno> {
+fn stat_of(task: &CurrentTask, path: &Path) -> Result<Stat, Errno> {
+    path.inode().admit(Some(task), Admission::Tell)?;
     let attributes = path.inode().attributes()?;
     Ok(Stat {
         st_dev: path.inode().filesystem().device.to_u64(),
@@ -45,7 +46,7 @@ pub fn lstat(task: &CurrentTask, path: UserPath, status: UserPtr<Stat>) -> SysRe
 /// `fstat(2)`.
 pub fn fstat(task: &CurrentTask, fd: FdNumber, status: UserPtr<Stat>) -> SysResult<()> {
     let file = task.fd_table().get_any(fd)?;
-    Ok(task.write_value(status, &stat_of(file.path())?)?)
+    Ok(task.write_value(status, &stat_of(task, file.path())?)?)
 }
 
 /// `fstatat(2)`.
@@ -61,7 +62,7 @@ pub fn newfstatat(
         return Err(Errno::EINVAL.into());
     }
     let found = resolve(task, fd, path, flags)?;
-    Ok(task.write_value(status, &stat_of(&found)?)?)
+    Ok(task.write_value(status, &stat_of(task, &found)?)?)
 }
 
 /// The place that a path relative to `fd` leads to; with `AT_EMPTY_PATH` a null path is an empty one.
@@ -90,6 +91,7 @@ pub fn statx(
         return Err(Errno::EINVAL.into());
     }
     let found = resolve(task, fd, path, flags)?;
+    found.inode().admit(Some(task), Admission::Tell)?;
     let attributes = found.inode().attributes()?;
     Ok(task.write_value(status, &statx_of(&found, &attributes, StatxMask::from_bits_truncate(mask)))?)
 }
@@ -158,6 +160,7 @@ pub fn faccessat2(
     }
     let path = path.read(task)?;
     let found = task.resolve_at(fd, &path, flags - AtFlags::AT_EACCESS, FollowLast::Yes)?;
+    found.inode().admit(Some(task), Admission::Use)?;
     let credentials = task.credentials();
     let credentials =
         if flags.contains(AtFlags::AT_EACCESS) { (*credentials).clone() } else { credentials.for_access() };

@@ -8,6 +8,7 @@ use bartizan_abi::{DeviceNumber, Errno};
 
 use super::notify::Watches;
 use super::{FilesystemStatistics, FsStr, Inode};
+use crate::kernel::CurrentTask;
 
 /// What a file system as a whole does.
 pub trait FilesystemOps: Send + Sync + Debug {
@@ -35,6 +36,11 @@ pub trait FilesystemOps: Send + Sync + Debug {
     /// From now on it is a layer of another file system, by which names change in it without the dentry cache: that has to ask.
     fn become_layer(&self) {}
 
+    /// Whether [`InodeOps::admit`](super::InodeOps::admit) is to be asked; never changes.
+    fn is_guarded(&self) -> bool {
+        false
+    }
+
     /// Writes everything back.
     fn sync(&self) -> Result<(), Errno> {
         Ok(())
@@ -60,6 +66,7 @@ pub struct Filesystem {
     /// Whether it can only be read, for good.
     fixed: bool,
     read_only: AtomicBool,
+    guarded: bool,
     ops: Box<dyn FilesystemOps>,
     /// Who watches inodes of it.
     watches: Watches,
@@ -72,6 +79,7 @@ impl Filesystem {
             device,
             fixed: read_only,
             read_only: AtomicBool::new(read_only),
+            guarded: ops.is_guarded(),
             ops,
             watches: Watches::default(),
         })
@@ -94,6 +102,12 @@ impl Filesystem {
         Ok(())
     }
 
+    /// Whether its inodes say themselves who gets to see them.
+    #[inline]
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     /// Who watches inodes of it.
     pub(super) fn watches(&self) -> &Watches {
         &self.watches
@@ -107,6 +121,11 @@ impl Filesystem {
 
 /// Receives the entries of a directory, one after the other.
 pub trait DirectorySink {
+    /// The task that reads; `None` when the host does.
+    fn reader(&self) -> Option<&CurrentTask> {
+        None
+    }
+
     /// Takes one entry. `next_offset` is the position from which a later call goes on behind it.
     /// Returns whether there was room; if not, the entry must be given again at the next call.
     fn entry(&mut self, name: &FsStr, inode: u64, kind: bartizan_abi::FileType, next_offset: u64) -> bool;

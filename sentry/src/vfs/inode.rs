@@ -149,6 +149,18 @@ impl Inode {
         self.extra.get().map(|extra| &**extra)
     }
 
+    /// Whether `task` gets to see it at all; `None` is the host, which does.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    #[inline]
+    pub fn admit(&self, task: Option<&CurrentTask>, admission: Admission) -> Result<(), Errno> {
+        match task {
+            Some(task) if self.filesystem.is_guarded() => self.ops.admit(task, admission),
+            _ => Ok(()),
+        }
+    }
+
     /// What `stat` tells.
     pub fn attributes(&self) -> Result<Attributes, Errno> {
         self.ops.attributes(self)
@@ -161,6 +173,12 @@ impl Inode {
 pub trait InodeOps: Send + Sync + Debug + Any {
     /// What `stat` tells.
     fn attributes(&self, inode: &Inode) -> Result<Attributes, Errno>;
+
+    /// Whether `task` gets to see it at all, whatever its mode says (`hidepid` of proc). Asked of inodes of
+    /// [guarded](super::FilesystemOps::is_guarded) file systems.
+    fn admit(&self, _task: &CurrentTask, _admission: Admission) -> Result<(), Errno> {
+        Ok(())
+    }
 
     /// `chmod`, `chown`, `truncate`, `utimensat`. `EPERM` by default.
     fn set_attributes(&self, _inode: &Inode, _changes: &AttributeChanges) -> Result<(), Errno> {
@@ -302,6 +320,15 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     fn remove_xattr(&self, _inode: &Inode, _name: &FsStr) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
+}
+
+/// What somebody wants of an inode who may not even get to see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Its attributes.
+    Tell,
+    /// To open it, or to go through it.
+    Use,
 }
 
 /// One rename, checked by the VFS.

@@ -40,7 +40,7 @@ pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
 pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
 pub use filesystem_types::{FilesystemTypes, MakeFilesystem, NewFilesystem, Parameters};
 pub use fs_context::{FsContext, open_program};
-pub use inode::{Inode, InodeOps, LinkTarget, Rename};
+pub use inode::{Admission, Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;
 pub use io::{DataSink, DataSource, SliceSink, SliceSource};
 pub use mount::{

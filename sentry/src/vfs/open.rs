@@ -10,8 +10,8 @@ use super::permission::{May, owns};
 use super::walk::{FollowLast, Walker};
 use super::write_count::writing;
 use super::{
-    AttributeChanges, Dentry, DirectorySink, File, FileOps, FsStr, MountFlags, NewNode, OpenRequest, Path,
-    notify,
+    Admission, AttributeChanges, Dentry, DirectorySink, File, FileOps, FsStr, MountFlags, NewNode,
+    OpenRequest, Path, notify,
 };
 use crate::kernel::pipe::PipeAccess;
 use crate::kernel::{Credentials, CurrentTask, realtime};
@@ -148,6 +148,7 @@ fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<A
     if device && path.mount.flags().contains(MountFlags::NO_DEV) {
         return Err(Errno::EACCES.into());
     }
+    path.inode().admit(walker.task, Admission::Use)?;
     path.check(walker.credentials, may)?;
     if flags.contains(OpenFlags::O_NOATIME) && !owns(&path.inode().attributes()?, walker.credentials) {
         return Err(Errno::EPERM.into());

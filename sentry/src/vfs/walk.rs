@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use super::permission::May;
 use super::{
-    CachePolicy, Dentry, FsStr, FsString, LinkTarget, Mount, MountFlags, MountNamespace, NAME_MAX, PATH_MAX,
-    Path, touch_accessed,
+    Admission, CachePolicy, Dentry, FsStr, FsString, LinkTarget, Mount, MountFlags, MountNamespace, NAME_MAX,
+    PATH_MAX, Path, touch_accessed,
 };
 use crate::kernel::{Credentials, CurrentTask};
 
@@ -276,6 +276,7 @@ impl Progress<'_> {
                 if self.at.inode().kind() != FileType::Directory {
                     return Err(Errno::ENOTDIR);
                 }
+                self.at.inode().admit(self.walker.task, Admission::Use)?;
                 self.at.inode().check(self.walker.credentials, May::EXECUTE)?;
             }
             if last {

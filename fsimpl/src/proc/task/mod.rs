@@ -19,11 +19,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType};
-use bartizan_sentry::kernel::{Credentials, ThreadGroup};
+use bartizan_sentry::kernel::{Credentials, CurrentTask, ThreadGroup};
 use bartizan_sentry::vfs::{
-    AttributeChanges, Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, OpenRequest,
+    Admission, AttributeChanges, Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, OpenRequest,
 };
 
+use super::options::ProcMount;
 use super::process::Subject;
 use super::root::{first_number, parse_number};
 use crate::pseudo::{Content, Entries, OpenListing, Tree, open_content};
@@ -144,13 +145,20 @@ pub struct TaskDirectory {
     subject: Subject,
     number: u64,
     parent: u64,
+    /// Whom it is hidden from.
+    mount: Option<Arc<ProcMount>>,
 }
 
-/// The inode of the directory of `subject`, in directory number `parent`.
-pub fn directory(tree: &Arc<Tree>, subject: Subject, parent: u64) -> Arc<Inode> {
+/// The inode of the directory of `subject`, in directory number `parent`; `mount` says whom it is hidden from.
+pub fn directory(
+    tree: &Arc<Tree>,
+    subject: Subject,
+    parent: u64,
+    mount: Option<&Arc<ProcMount>>,
+) -> Arc<Inode> {
     // The directories of a process and of its leader's task are two.
     let number = first_number(subject.tid()) + if subject.is_single() { 1 } else { 0 };
-    let ops = TaskDirectory { tree: Arc::clone(tree), subject, number, parent };
+    let ops = TaskDirectory { tree: Arc::clone(tree), subject, number, parent, mount: mount.cloned() };
     tree.inode(number, FileType::Directory, ops)
 }
 
@@ -184,6 +192,10 @@ impl TaskDirectory {
 }
 
 impl InodeOps for TaskDirectory {
+    fn admit(&self, task: &CurrentTask, admission: Admission) -> Result<(), Errno> {
+        self.mount.as_ref().map_or(Ok(()), |mount| mount.admit(task, &self.subject, admission))
+    }
+
     fn process(&self) -> Option<Arc<ThreadGroup>> {
         if self.subject.is_single() { None } else { self.subject.group().ok() }
     }
@@ -277,7 +289,7 @@ impl InodeOps for Tasks {
 
     fn lookup(&self, _directory: &Arc<Inode>, name: &FsStr) -> Result<Arc<Inode>, Errno> {
         let tid = parse_number(name).ok_or(Errno::ENOENT)?;
-        Ok(directory(&self.tree, self.subject.task_of(tid)?, self.number))
+        Ok(directory(&self.tree, self.subject.task_of(tid)?, self.number, None))
     }
 
     fn revalidate(&self, _directory: &Arc<Inode>, _name: &FsStr, child: Option<&Arc<Inode>>) -> bool {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 
 use bartizan_abi::{CapabilitySet, Errno, Signal};
 use bartizan_sentry::kernel::ptrace::AccessMode;
-use bartizan_sentry::kernel::{Credentials, CurrentTask, Kernel, Task, ThreadGroup};
+use bartizan_sentry::kernel::{
+    Credentials, CurrentTask, EndedTasks, IoCounts, IoUsage, Kernel, Task, ThreadGroup,
+};
 use bartizan_sentry::mm::MemoryManager;
 
 use super::task::snapshot::{Signals, Snapshot, State, Times};
@@ -20,12 +22,25 @@ pub struct TaskCount {
     pub running: usize,
     /// The number that was given out last.
     pub last: i32,
+    /// How many there have been.
+    pub made: u64,
+    /// What they have used, those that have ended among them.
+    pub used: EndedTasks,
 }
 
 /// How many tasks `kernel` has.
 pub fn count(kernel: &Kernel) -> TaskCount {
     let tree = kernel.tree();
-    TaskCount { all: tree.task_count(), running: 1, last: tree.last() }
+    let mut used = kernel.statistics().ended_tasks();
+    let mut running = 0;
+    for task in tree.tasks() {
+        let (user, system) = task.usage().times();
+        used.user = used.user.saturating_add(user);
+        used.system = used.system.saturating_add(system);
+        used.switches = used.switches.saturating_add(task.usage().switches());
+        running += usize::from(task.state() == 'R');
+    }
+    TaskCount { all: tree.task_count(), running, last: tree.last(), made: tree.made(), used }
 }
 
 /// The numbers of all processes from `first` on, ascending; zombies too.
@@ -239,6 +254,7 @@ impl Subject {
             signals: self.signals(&group, task.as_deref()),
             times: self.times(&group, task.as_deref()),
             memory: memory.map(|memory| (memory.sizes(), memory.layout())),
+            switches: task.as_ref().map_or(0, |task| task.usage().switches()),
             resident_limit: limits.soft(bartizan_abi::Resource::RLIMIT_RSS),
         })
     }
@@ -289,6 +305,23 @@ impl Subject {
             system += own_system;
         }
         Times { user, system, children_user, children_system, start: task.map_or(0, start_of) }
+    }
+
+    /// What the process, or the task, has read and written.
+    pub fn io(&self) -> Result<IoCounts, Errno> {
+        if self.single {
+            return Ok(self.task()?.io().counts());
+        }
+        let kernel = self.kernel()?;
+        let group = self.group()?;
+        // A task's counts move from the one sum to the other with the tree locked.
+        let tree = kernel.tree();
+        let total = IoUsage::default();
+        total.add(group.ended_io().counts());
+        for task in &tree.process(self.pid).ok_or(Errno::ESRCH)?.tasks {
+            total.add(task.io().counts());
+        }
+        Ok(total.counts())
     }
 
     /// The name of the task.

@@ -14,7 +14,7 @@ use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
 use super::tree::{INIT, Process, TaskTree};
 use super::usage::Mode;
-use super::{CurrentTask, Kernel, Task, TaskEnd};
+use super::{CurrentTask, EndedTasks, Kernel, Task, TaskEnd};
 use crate::mm::MemoryManager;
 
 impl CurrentTask {
@@ -185,6 +185,12 @@ impl Kernel {
             signals.tasks.remove(&task.tid());
             let (user, system) = task.usage().times();
             group.add_ended_time(user, system);
+            group.ended_io().add(task.io().counts());
+            self.statistics().count_ended_task(EndedTasks {
+                user,
+                system,
+                switches: task.usage().switches(),
+            });
             task.leave_cgroup();
             signals.hand_over(task.tid(), SigSet::FULL);
             signals.exit

@@ -12,6 +12,21 @@ pub struct Statistics {
     unimplemented: Mutex<BTreeMap<u64, u64>>,
     /// How many processes were ended because the sandbox's memory was used up.
     out_of_memory: AtomicU64,
+    /// What tasks that have ended have used, in nanoseconds, and how often they have slept.
+    ended_user: AtomicU64,
+    ended_system: AtomicU64,
+    ended_switches: AtomicU64,
+}
+
+/// What tasks that have ended have used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndedTasks {
+    /// User time, nanoseconds.
+    pub user: u64,
+    /// System time, nanoseconds.
+    pub system: u64,
+    /// How often they have given up the processor.
+    pub switches: u64,
 }
 
 impl Default for Statistics {
@@ -19,6 +34,9 @@ impl Default for Statistics {
         Self {
             unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()),
             out_of_memory: AtomicU64::new(0),
+            ended_user: AtomicU64::new(0),
+            ended_system: AtomicU64::new(0),
+            ended_switches: AtomicU64::new(0),
         }
     }
 }
@@ -32,6 +50,22 @@ impl Statistics {
     /// How many processes were ended because the sandbox's memory was used up.
     pub fn out_of_memory(&self) -> u64 {
         self.out_of_memory.load(Ordering::Relaxed)
+    }
+
+    /// Adds what a task that has ended has used.
+    pub fn count_ended_task(&self, used: EndedTasks) {
+        self.ended_user.fetch_add(used.user, Ordering::Relaxed);
+        self.ended_system.fetch_add(used.system, Ordering::Relaxed);
+        self.ended_switches.fetch_add(used.switches, Ordering::Relaxed);
+    }
+
+    /// What all tasks that have ended have used.
+    pub fn ended_tasks(&self) -> EndedTasks {
+        EndedTasks {
+            user: self.ended_user.load(Ordering::Relaxed),
+            system: self.ended_system.load(Ordering::Relaxed),
+            switches: self.ended_switches.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts a call that is not implemented. Numbers that Linux does not know either are counted as one.

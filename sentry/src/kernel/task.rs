@@ -14,7 +14,7 @@ use super::ptrace::Ptrace;
 use super::seccomp::Seccomp;
 use super::signal::SignalActions;
 use super::sysv::{IpcNamespace, UndoList};
-use super::{CpuUsage, Credentials, Kernel, Parker, Scheduling, ThreadGroup, UtsNames};
+use super::{CpuUsage, Credentials, IoUsage, Kernel, Parker, Scheduling, ThreadGroup, UtsNames};
 use crate::mm::MemoryManager;
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::vfs::{FdTable, FsContext};
@@ -50,6 +50,7 @@ pub struct Task {
     name: Mutex<[u8; TASK_COMM_LEN]>,
     started: Instant,
     usage: CpuUsage,
+    io: IoUsage,
     scheduling: Mutex<Scheduling>,
     /// `personality(2)`.
     personality: AtomicU32,
@@ -131,6 +132,7 @@ impl Task {
             name: Mutex::new(LockClass::Table, new.name),
             started: Instant::now(),
             usage: CpuUsage::new(),
+            io: IoUsage::default(),
             scheduling: Mutex::new(LockClass::Table, Scheduling::default()),
             personality: AtomicU32::new(0),
             vfork: Mutex::new(LockClass::Table, None),
@@ -337,6 +339,12 @@ impl Task {
     /// How much processor time it has used.
     pub fn usage(&self) -> &CpuUsage {
         &self.usage
+    }
+
+    /// How much it has read and written.
+    #[inline]
+    pub fn io(&self) -> &IoUsage {
+        &self.io
     }
 
     /// What it may call.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::signal::GroupSignals;
 use super::timer::ProcessTimers;
-use super::{Limits, Task, WaitQueue};
+use super::{IoUsage, Limits, Task, WaitQueue};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
 /// What the tasks of a process share (`struct signal_struct`).
@@ -27,6 +27,8 @@ pub struct ThreadGroup {
     /// The same of children that were waited for.
     children_user_time: AtomicU64,
     children_system_time: AtomicU64,
+    /// What tasks that have ended, and children that were waited for, have read and written.
+    ended_io: IoUsage,
     /// `PR_SET_DUMPABLE`.
     dumpable: AtomicI32,
     /// The commands of `membarrier(2)` for which it is registered.
@@ -58,6 +60,7 @@ impl ThreadGroup {
             ended_system_time: AtomicU64::new(0),
             children_user_time: AtomicU64::new(0),
             children_system_time: AtomicU64::new(0),
+            ended_io: IoUsage::default(),
             dumpable: AtomicI32::new(1),
             barriers: AtomicU32::new(0),
             executing: AtomicBool::new(false),
@@ -189,6 +192,11 @@ impl ThreadGroup {
     /// Changes how much rather, or less, it is killed.
     pub fn set_oom_score_adj(&self, value: i32) {
         self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+
+    /// What tasks that have ended, and children that were waited for, have read and written.
+    pub fn ended_io(&self) -> &IoUsage {
+        &self.ended_io
     }
 
     /// Adds the CPU time of a task that has ended.

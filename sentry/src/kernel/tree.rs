@@ -25,6 +25,8 @@ pub const INIT: i32 = 1;
 #[derive(Debug, Default)]
 pub struct TaskTree {
     last: i32,
+    /// How many tasks there have been.
+    made: u64,
     tasks: BTreeMap<i32, Arc<Task>>,
     processes: BTreeMap<i32, Process>,
     /// Who is traced, by task number: tasks that live, and those of which the tracer has yet to hear that they have ended.
@@ -153,6 +155,11 @@ impl TaskTree {
         self.tasks.values()
     }
 
+    /// How many tasks there have been.
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
     /// How many tasks live.
     pub fn task_count(&self) -> usize {
         self.tasks.len()
@@ -173,6 +180,7 @@ impl TaskTree {
             parent.children.insert(pid);
         }
         for task in &process.tasks {
+            self.made += 1;
             self.tasks.insert(task.tid(), Arc::clone(task));
         }
         self.processes.insert(pid, process);
@@ -183,6 +191,7 @@ impl TaskTree {
         if let Some(process) = self.processes.get_mut(&task.group().pid()) {
             process.tasks.push(Arc::clone(&task));
         }
+        self.made += 1;
         self.tasks.insert(task.tid(), task);
     }
 

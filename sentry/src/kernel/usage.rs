@@ -24,6 +24,8 @@ pub struct CpuUsage {
     start: Instant,
     user: AtomicU64,
     system: AtomicU64,
+    /// How often it has begun to wait.
+    switches: AtomicU64,
     /// What it does, and since when, in nanoseconds from `start`.
     mode: AtomicU8,
     since: AtomicU64,
@@ -36,6 +38,7 @@ impl CpuUsage {
             start: Instant::now(),
             user: AtomicU64::new(0),
             system: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
             mode: AtomicU8::new(Mode::Idle as u8),
             since: AtomicU64::new(0),
         }
@@ -52,6 +55,9 @@ impl CpuUsage {
         if let Some(counter) = self.counter(self.mode.load(Ordering::Relaxed)) {
             // Only this thread writes, so that no read-modify-write is needed.
             counter.store(counter.load(Ordering::Relaxed) + elapsed, Ordering::Relaxed);
+        }
+        if mode == Mode::Idle {
+            self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
         self.since.store(now, Ordering::Relaxed);
         // Pairs with `guest_entry`: who sees that guest code was left sees what it did.
@@ -70,6 +76,11 @@ impl CpuUsage {
     pub fn guest_entry(&self) -> Option<u64> {
         let in_guest = self.mode.load(Ordering::Acquire) == Mode::User as u8;
         in_guest.then(|| self.since.load(Ordering::Relaxed))
+    }
+
+    /// How often it has given up the processor to wait. How often the host took it away is not known.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
     }
 
     /// User and system time so far, nanoseconds.

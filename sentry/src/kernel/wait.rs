@@ -104,6 +104,7 @@ impl CurrentTask {
                 return None;
             }
             if !keep {
+                self.group().ended_io().add(child.group.ended_io().counts());
                 self.group().add_children_time(times);
                 self.kernel().reap(tree, pid);
             }

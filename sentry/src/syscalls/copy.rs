@@ -31,6 +31,7 @@ pub fn sendfile(
     let mut from = Place::read(task, &source, offset)?;
     let result = copy(task, (&source, &mut from.position), (&target, None), count);
     from.store(task, &source)?;
+    count_both(task, &result);
     result
 }
 
@@ -72,7 +73,15 @@ pub fn copy_file_range(
     let result = copy(task, (&source, &mut from.position), (&target, Some(&mut to.position)), count);
     from.store(task, &source)?;
     to.store(task, &target)?;
+    count_both(task, &result);
     result
+}
+
+/// Counts a call that has both read and written as much.
+fn count_both(task: &CurrentTask, result: &SysResult<usize>) {
+    let bytes = *result.as_ref().unwrap_or(&0);
+    task.io().count_read(bytes);
+    task.io().count_write(bytes);
 }
 
 /// From where or to where is copied: a position that the guest gives, or that of the description.

@@ -49,16 +49,44 @@ fn position(file: &File, offset: i64) -> Result<Position, Errno> {
     if file.ops().seekable() { Ok(Position::At(offset)) } else { Err(Errno::ESPIPE) }
 }
 
+/// Reads and counts that, but for a description that is not open for reading.
+fn read_from(
+    task: &CurrentTask,
+    file: &File,
+    sink: &mut UserBuffers,
+    position: Position,
+) -> SysResult<usize> {
+    let result = file.read(task, sink, position);
+    if file.flags().readable() {
+        task.io().count_read(*result.as_ref().unwrap_or(&0));
+    }
+    result
+}
+
+/// Writes and counts that, but for a description that is not open for writing.
+fn write_to(
+    task: &CurrentTask,
+    file: &File,
+    source: &mut UserBuffers,
+    position: Position,
+) -> SysResult<usize> {
+    let result = file.write(task, source, position);
+    if file.flags().writable() {
+        task.io().count_write(*result.as_ref().unwrap_or(&0));
+    }
+    result
+}
+
 /// `read(2)`.
 pub fn read(task: &CurrentTask, fd: FdNumber, address: UserAddr, count: usize) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
-    file.read(task, &mut buffer(task, address, count)?, Position::Current)
+    read_from(task, &file, &mut buffer(task, address, count)?, Position::Current)
 }
 
 /// `write(2)`.
 pub fn write(task: &CurrentTask, fd: FdNumber, address: UserAddr, count: usize) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
-    file.write(task, &mut buffer(task, address, count)?, Position::Current)
+    write_to(task, &file, &mut buffer(task, address, count)?, Position::Current)
 }
 
 /// `pread(2)`.
@@ -71,7 +99,7 @@ pub fn pread64(
 ) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
     let position = position(&file, offset)?;
-    file.read(task, &mut buffer(task, address, count)?, position)
+    read_from(task, &file, &mut buffer(task, address, count)?, position)
 }
 
 /// `pwrite(2)`.
@@ -84,19 +112,19 @@ pub fn pwrite64(
 ) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
     let position = position(&file, offset)?;
-    file.write(task, &mut buffer(task, address, count)?, position)
+    write_to(task, &file, &mut buffer(task, address, count)?, position)
 }
 
 /// `readv(2)`.
 pub fn readv(task: &CurrentTask, fd: FdNumber, entries: UserPtr<Iovec>, count: usize) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
-    file.read(task, &mut vector(task, entries, count)?, Position::Current)
+    read_from(task, &file, &mut vector(task, entries, count)?, Position::Current)
 }
 
 /// `writev(2)`.
 pub fn writev(task: &CurrentTask, fd: FdNumber, entries: UserPtr<Iovec>, count: usize) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
-    file.write(task, &mut vector(task, entries, count)?, Position::Current)
+    write_to(task, &file, &mut vector(task, entries, count)?, Position::Current)
 }
 
 /// `preadv(2)`; on 64-bit machines the second half of the offset means nothing.
@@ -109,7 +137,7 @@ pub fn preadv(
 ) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
     let position = position(&file, offset)?;
-    file.read(task, &mut vector(task, entries, count)?, position)
+    read_from(task, &file, &mut vector(task, entries, count)?, position)
 }
 
 /// `pwritev(2)`.
@@ -122,7 +150,7 @@ pub fn pwritev(
 ) -> SysResult<usize> {
     let file = task.fd_table().get(fd)?;
     let position = position(&file, offset)?;
-    file.write(task, &mut vector(task, entries, count)?, position)
+    write_to(task, &file, &mut vector(task, entries, count)?, position)
 }
 
 /// The flags of `preadv2` and `pwritev2` that need nothing beyond what every call does here.
@@ -147,7 +175,7 @@ pub fn preadv2(
         return Err(Errno::EOPNOTSUPP.into());
     }
     let position = if offset == -1 { Position::Current } else { position(&file, offset)? };
-    file.read(task, &mut vector(task, entries, count)?, position)
+    read_from(task, &file, &mut vector(task, entries, count)?, position)
 }
 
 /// `pwritev2(2)`.
@@ -165,7 +193,7 @@ pub fn pwritev2(
     }
     let file = task.fd_table().get(fd)?;
     let position = if offset == -1 { Position::Current } else { position(&file, offset)? };
-    let written = file.write(task, &mut vector(task, entries, count)?, position)?;
+    let written = write_to(task, &file, &mut vector(task, entries, count)?, position)?;
     if flags.intersects(ReadWriteFlags::RWF_DSYNC | ReadWriteFlags::RWF_SYNC) {
         file.ops().sync(&file)?;
     }

@@ -2,34 +2,55 @@
 
 use std::fmt::Write;
 
-use bartizan_abi::Errno;
+use bartizan_abi::{Errno, USER_HZ};
 
 use super::{System, processors};
-use crate::proc::process;
+use crate::proc::process::{self, TaskCount};
 
-/// `/proc/stat`. Which task ran on which processor is not counted: all of the time is idle.
+/// What all processors did since the start, in ticks of `USER_HZ`.
+struct Processors {
+    user: u64,
+    system: u64,
+    idle: u64,
+}
+
+/// Nanoseconds in a tick.
+const TICK: u64 = 1_000_000_000 / USER_HZ;
+
+/// What all processors did: what tasks have not used they were idle.
+fn used(system: &System, tasks: &TaskCount) -> Processors {
+    let up = u64::try_from(system.booted.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let whole = up.saturating_mul(processors() as u64) / TICK;
+    let (user, system) = (tasks.used.user / TICK, tasks.used.system / TICK);
+    Processors { user, system, idle: whole.saturating_sub(user).saturating_sub(system) }
+}
+
+/// `/proc/stat`. Which task ran on which processor is not counted: each has its share.
 pub fn stat(system: &System) -> Result<String, Errno> {
     let kernel = system.kernel()?;
-    let idle = system.booted.elapsed().as_millis() / 10;
-    let count = processors();
-    let mut text = format!("cpu  0 0 0 {} 0 0 0 0 0 0\n", idle * count as u128);
-    for number in 0..count {
-        let _infallible = writeln!(text, "cpu{number} 0 0 0 {idle} 0 0 0 0 0 0");
-    }
     let tasks = process::count(&kernel);
+    let all = used(system, &tasks);
+    let mut text = format!("cpu  {} 0 {} {} 0 0 0 0 0 0\n", all.user, all.system, all.idle);
+    let count = processors() as u64;
+    for number in 0..count {
+        let share = |ticks: u64| ticks / count + u64::from(number < ticks % count);
+        let (user, kernel, idle) = (share(all.user), share(all.system), share(all.idle));
+        let _infallible = writeln!(text, "cpu{number} {user} 0 {kernel} {idle} 0 0 0 0 0 0");
+    }
     let _infallible = write!(
         text,
-        "intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-        system.boot_time, tasks.last, tasks.running
+        "intr 0\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        tasks.used.switches, system.boot_time, tasks.made, tasks.running
     );
     Ok(text)
 }
 
 /// `/proc/uptime`: seconds of `CLOCK_BOOTTIME`, and seconds that its processors were idle.
-pub fn uptime(_system: &System) -> Result<String, Errno> {
+pub fn uptime(system: &System) -> Result<String, Errno> {
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let up = boot.tv_sec.cast_unsigned() * 100 + boot.tv_nsec.cast_unsigned() / 10_000_000;
-    let idle = up * processors() as u64;
+    let busy = used(system, &process::count(&*system.kernel()?));
+    let idle = (up * processors() as u64).saturating_sub((busy.user + busy.system) * 100 / USER_HZ);
     Ok(format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100))
 }
 

@@ -99,7 +99,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("children", Entry::OfTask(relations::children)),
     ("timers", Entry::OfProcess(relations::timers)),
     ("wchan", Entry::File(|_| Ok(b"0".to_vec()))),
-    ("schedstat", Entry::File(|_| Ok(b"0 0 0\n".to_vec()))),
+    ("schedstat", Entry::File(texts::schedstat)),
     ("cgroup", Entry::File(relations::cgroup)),
     ("oom_score", Entry::File(|_| Ok(b"0\n".to_vec()))),
     ("oom_score_adj", Entry::Writable(relations::oom_score_adj, relations::set_oom_score_adj)),

@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub times: Times,
     /// Sizes of its memory, while it has some.
     pub memory: Option<(MemorySizes, Layout)>,
+    /// How often it has given up the processor.
+    pub switches: u64,
     /// `RLIMIT_RSS`.
     pub resident_limit: u64,
 }

@@ -105,7 +105,8 @@ fn privileges(task: &Snapshot, text: &mut String) -> std::fmt::Result {
     let count = processors().clamp(1, 64);
     writeln!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", u64::MAX >> (64 - count), list(count))?;
     writeln!(text, "Mems_allowed:\t1\nMems_allowed_list:\t0")?;
-    writeln!(text, "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0")
+    // How often the host took the processor away is not known.
+    writeln!(text, "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0", task.switches)
 }
 
 /// Processors from zero on, as Linux lists them.

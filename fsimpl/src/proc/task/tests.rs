@@ -46,6 +46,7 @@ pub fn snapshot() -> Snapshot {
         signals: Signals::default(),
         times: Times::default(),
         memory: None,
+        switches: 3,
         resident_limit: u64::MAX,
     }
 }

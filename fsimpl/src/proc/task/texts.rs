@@ -2,7 +2,7 @@
 //! (`proc_pid_*(5)`).
 
 use bartizan_abi::Errno;
-use bartizan_sentry::kernel::Credentials;
+use bartizan_sentry::kernel::{Credentials, IoCounts};
 use bartizan_sentry::mm::{Layout, MemoryManager, UserAddr};
 
 use super::{limits as limits_table, maps as areas};
@@ -95,10 +95,21 @@ pub fn limits(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(limits_table::limits(|resource| group.limits().get(resource)))
 }
 
-/// `io`: not counted.
-pub fn io(_subject: &Subject) -> Result<Vec<u8>, Errno> {
-    let names = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
-    Ok(names.map(|name| format!("{name}: 0\n")).concat().into_bytes())
+/// `io`. What went to disks is not counted: there are none.
+pub fn io(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let IoCounts { read_bytes, written_bytes, reads, writes } = subject.io()?;
+    let text = format!(
+        "rchar: {read_bytes}\nwchar: {written_bytes}\nsyscr: {reads}\nsyscw: {writes}\n\
+         read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"
+    );
+    Ok(text.into_bytes())
+}
+
+/// `schedstat`: nanoseconds on a processor, nanoseconds of waiting for one (which the host knows alone), and turns.
+pub fn schedstat(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let Ok(task) = subject.task() else { return Ok(b"0 0 0\n".to_vec()) };
+    let (user, system) = task.usage().times();
+    Ok(format!("{} 0 {}\n", user.saturating_add(system), task.usage().switches() + 1).into_bytes())
 }
 
 /// `uid_map`, `gid_map` and `projid_map` of the initial user namespace.

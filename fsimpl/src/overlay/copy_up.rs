@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType, OpenFlags};
 use bartizan_sentry::kernel::realtime;
+use bartizan_sentry::vfs::acl::AclKind;
 use bartizan_sentry::vfs::{
     AttributeChanges, Attributes, File, FsStr, Inode, LinkTarget, NewNode, SeekSpecial, SliceSink,
     SliceSource,
@@ -171,6 +172,12 @@ impl Overlay {
                 // What decides about rights is not lost in silence.
                 Err(Errno::EOPNOTSUPP) if !name.starts_with(b"security.") => {}
                 result => result?,
+            }
+        }
+        for kind in AclKind::ALL {
+            match lower.ops().acl(lower, kind) {
+                Ok(None) | Err(Errno::EOPNOTSUPP) => {}
+                list => copy.ops().set_acl(copy, kind, list?, None)?,
             }
         }
         Ok(())

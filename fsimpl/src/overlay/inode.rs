@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bartizan_abi::{DeviceNumber, Errno, FileType, OpenFlags, SealFlags, XattrFlags};
+use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, OpenFlags, SealFlags, XattrFlags};
 use bartizan_sentry::kernel::CurrentTask;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
+use bartizan_sentry::vfs::acl::{Acl, AclKind};
 use bartizan_sentry::vfs::{
     AccessRule, AttributeChanges, Attributes, FileOps, FsStr, FsString, Inode, InodeOps, LinkTarget, NewNode,
     OpenRequest, Rename,
@@ -305,6 +306,26 @@ impl InodeOps for OverlayInode {
     fn seals(&self, _inode: &Inode) -> Result<SealFlags, Errno> {
         let real = self.real()?;
         real.ops().seals(real)
+    }
+
+    /// What a lower layer does not keep is not there.
+    fn acl(&self, _inode: &Inode, kind: AclKind) -> Result<Option<Arc<Acl>>, Errno> {
+        let real = self.real()?;
+        match real.ops().acl(real, kind) {
+            Err(Errno::EOPNOTSUPP) if self.upper().is_none() => Ok(None),
+            result => result,
+        }
+    }
+
+    fn set_acl(
+        &self,
+        _inode: &Inode,
+        kind: AclKind,
+        list: Option<Arc<Acl>>,
+        mode: Option<FileMode>,
+    ) -> Result<(), Errno> {
+        let upper = self.copy_up(Contents::All)?;
+        upper.ops().set_acl(upper, kind, list, mode)
     }
 
     fn get_xattr(&self, _inode: &Inode, name: &FsStr) -> Result<Vec<u8>, Errno> {

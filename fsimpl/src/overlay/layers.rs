@@ -346,7 +346,8 @@ pub fn make_root(device: DeviceNumber, layers: Layers) -> Result<FilesystemRoot,
         next_temporary: AtomicU64::new(0),
         known: Mutex::new(LockClass::Table, Known::default()),
     });
-    let ops = OverlayFilesystem { statistics, shown: layers.shown };
+    let keeps_acls = directory.iter().chain(&layers.lower).any(|layer| layer.filesystem().keeps_acls());
+    let ops = OverlayFilesystem { statistics, shown: layers.shown, keeps_acls };
     let filesystem = Filesystem::new(device, directory.is_none(), Box::new(ops));
     let most = usize::from(u16::MAX);
     let lowers = layers.lower.into_iter().take(most).zip(1u16..).map(|(inode, layer)| Lower { layer, inode });
@@ -404,9 +405,15 @@ struct OverlayFilesystem {
     /// The layer whose space is shown.
     statistics: Arc<Filesystem>,
     shown: String,
+    /// Whether a layer keeps access control lists.
+    keeps_acls: bool,
 }
 
 impl FilesystemOps for OverlayFilesystem {
+    fn keeps_acls(&self) -> bool {
+        self.keeps_acls
+    }
+
     fn type_name(&self) -> &'static str {
         "overlay"
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, RenameFlags, SealFlags, XattrFlags};
 use bartizan_sentry::kernel::realtime;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
+use bartizan_sentry::vfs::acl::{Acl, AclKind};
 use bartizan_sentry::vfs::{
     AccessRule, AttributeChanges, Attributes, DirectorySink, File, FileOps, Filesystem, FsStr, FsString,
     Inode, InodeOps, NewNode, OpenRequest, Rename,

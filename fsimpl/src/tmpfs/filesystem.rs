@@ -177,6 +177,10 @@ impl FilesystemOps for TmpfsOps {
         if self.layer.load(Ordering::Relaxed) { CachePolicy::Revalidate } else { CachePolicy::Always }
     }
 
+    fn keeps_acls(&self) -> bool {
+        true
+    }
+
     fn become_layer(&self) {
         self.layer.store(true, Ordering::Relaxed);
     }

@@ -7,6 +7,7 @@ use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, Timespec, XATTR_LIST
 use bartizan_platform::memory::PAGE_SIZE;
 use bartizan_sentry::kernel::realtime;
 use bartizan_sentry::sync::{LockClass, Mutex, MutexGuard};
+use bartizan_sentry::vfs::acl::{Acl, AclKind};
 use bartizan_sentry::vfs::{AccessRule, AttributeChanges, Attributes, FsStr, FsString, NewNode};
 
 use super::filesystem::Tmpfs;
@@ -36,6 +37,23 @@ pub struct State {
     modified: Timespec,
     changed: Timespec,
     xattrs: Option<Box<Xattrs>>,
+    lists: Option<Box<Lists>>,
+}
+
+/// Access control lists.
+#[derive(Debug, Default)]
+struct Lists {
+    access: Option<Arc<Acl>>,
+    default: Option<Arc<Acl>>,
+}
+
+impl Lists {
+    fn place(&mut self, kind: AclKind) -> &mut Option<Arc<Acl>> {
+        match kind {
+            AclKind::Access => &mut self.access,
+            AclKind::Default => &mut self.default,
+        }
+    }
 }
 
 /// Extended attributes, with what they cost.
@@ -46,6 +64,16 @@ struct Xattrs {
     list_length: usize,
     /// Pages that are counted for them.
     pages: u64,
+}
+
+impl State {
+    /// `chmod`: an access control list follows.
+    fn set_mode(&mut self, mode: FileMode) {
+        self.mode = mode;
+        if let Some(list) = self.lists.as_mut().and_then(|lists| lists.access.as_mut()) {
+            Arc::make_mut(list).apply_mode(mode);
+        }
+    }
 }
 
 impl Node {
@@ -65,6 +93,7 @@ impl Node {
             modified: node.now,
             changed: node.now,
             xattrs: None,
+            lists: None,
         };
         Ok(Self {
             tmpfs: Arc::clone(tmpfs),
@@ -120,7 +149,9 @@ impl Node {
                 *place = new;
             }
         }
-        replace(&mut state.mode, changes.mode);
+        if let Some(mode) = changes.mode {
+            state.set_mode(mode);
+        }
         replace(&mut state.uid, changes.uid);
         replace(&mut state.gid, changes.gid);
         replace(&mut state.accessed, changes.accessed);
@@ -173,6 +204,27 @@ impl Node {
         let mut state = self.state.lock();
         state.links = state.links.saturating_sub(count);
         state.changed = realtime();
+    }
+
+    /// The access control list of a kind.
+    pub fn acl(&self, kind: AclKind) -> Option<Arc<Acl>> {
+        self.state.lock().lists.as_mut().and_then(|lists| lists.place(kind).clone())
+    }
+
+    /// Replaces an access control list, and the mode with it.
+    pub fn set_acl(&self, kind: AclKind, list: Option<Arc<Acl>>, mode: Option<FileMode>) {
+        let mut state = self.state.lock();
+        if let Some(mode) = mode {
+            state.mode = mode;
+        }
+        let old = if list.is_some() || state.lists.is_some() {
+            std::mem::replace(state.lists.get_or_insert_default().place(kind), list)
+        } else {
+            None
+        };
+        state.changed = realtime();
+        drop(state);
+        drop(old);
     }
 
     /// The value of extended attribute `name`.
@@ -239,7 +291,7 @@ impl Drop for Node {
     }
 }
 
-/// The name spaces that tmpfs keeps attributes in; access lists are not kept.
+/// The name spaces that tmpfs keeps attributes in.
 fn check_xattr_name(name: &FsStr) -> Result<(), Errno> {
     let known = [&b"user."[..], b"trusted.", b"security."].iter().any(|space| name.starts_with(space));
     if known { Ok(()) } else { Err(Errno::EOPNOTSUPP) }

@@ -3,10 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bartizan_abi::{DeviceNumber, Errno, FallocateFlags, FileType, OpenFlags, SealFlags, XattrFlags};
+use bartizan_abi::{
+    DeviceNumber, Errno, FallocateFlags, FileMode, FileType, OpenFlags, SealFlags, XattrFlags,
+};
 use bartizan_platform::memory::BackingFile;
 use bartizan_sentry::mm::PageSource;
 use bartizan_sentry::sync::{LockClass, RwLock};
+use bartizan_sentry::vfs::acl::{Acl, AclKind};
 use bartizan_sentry::vfs::{
     AccessRule, AttributeChanges, Attributes, DataSink, DataSource, File, FileOps, FsStr, FsString, Inode,
     InodeOps, NewNode, OpenRequest, SeekSpecial, Written, seek_by_size,

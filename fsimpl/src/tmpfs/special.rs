@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, XattrFlags};
+use bartizan_abi::{Errno, FileMode, FileType, XattrFlags};
 use bartizan_sentry::kernel::CurrentTask;
+use bartizan_sentry::vfs::acl::{Acl, AclKind};
 use bartizan_sentry::vfs::{
     AccessRule, AttributeChanges, Attributes, FileOps, FsStr, FsString, Inode, InodeOps, LinkTarget, NewNode,
     OpenRequest,
@@ -50,7 +51,7 @@ pub fn node_of(inode: &Inode) -> Option<&Node> {
     }
 }
 
-/// The methods of [`InodeOps`] about extended attributes, for a type with a field `node`.
+/// The methods of [`InodeOps`] about extended attributes and access control lists, for a type with a field `node`.
 macro_rules! xattr_operations {
     () => {
         fn get_xattr(&self, _inode: &Inode, name: &FsStr) -> Result<Vec<u8>, Errno> {
@@ -73,6 +74,21 @@ macro_rules! xattr_operations {
 
         fn remove_xattr(&self, _inode: &Inode, name: &FsStr) -> Result<(), Errno> {
             self.node.remove_xattr(name)
+        }
+
+        fn acl(&self, _inode: &Inode, kind: AclKind) -> Result<Option<Arc<Acl>>, Errno> {
+            Ok(self.node.acl(kind))
+        }
+
+        fn set_acl(
+            &self,
+            _inode: &Inode,
+            kind: AclKind,
+            list: Option<Arc<Acl>>,
+            mode: Option<FileMode>,
+        ) -> Result<(), Errno> {
+            self.node.set_acl(kind, list, mode);
+            Ok(())
         }
     };
 }

@@ -114,7 +114,6 @@ fn make(
     mode: FileMode,
 ) -> SysResult<()> {
     let path = path.read(task)?;
-    let mode = mode.masked(task.fs_context().umask());
     Ok(task.walk(fd, &path, |walker| {
         let parent = walker.resolve_parent(&path)?;
         create(walker, &parent, entry, mode).map(drop)

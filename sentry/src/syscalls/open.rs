@@ -31,15 +31,14 @@ fn open_how(
     how: OpenHow,
     resolve: ResolveFlags,
 ) -> SysResult<FdNumber> {
-    let umask = task.fs_context().umask();
     // As every 64-bit program that does not only want a place.
     let path_only = how.flags.contains(OpenFlags::O_PATH);
     let large = if path_only { OpenFlags::empty() } else { OpenFlags::O_LARGEFILE };
     let how = OpenHow { flags: how.flags | large, ..how };
     let file = if resolve.is_empty() {
-        task.walk(fd, path, |walker| walker.open(path, how, umask))?
+        task.walk(fd, path, |walker| walker.open(path, how))?
     } else {
-        task.walk_resolving(fd, path, resolve, |walker| walker.open(path, how, umask))?
+        task.walk_resolving(fd, path, resolve, |walker| walker.open(path, how))?
     };
     Ok(install(task, file, fd_flags(how.flags))?)
 }

@@ -9,6 +9,7 @@ use super::UserPath;
 use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
+use crate::vfs::acl::{self, AclKind};
 use crate::vfs::permission::{May, owns};
 use crate::vfs::{FdNumber, FollowLast, FsString, Path, notify};
 
@@ -171,6 +172,9 @@ pub(super) fn get(
     size: usize,
 ) -> SysResult<usize> {
     let name = read_name(task, name)?;
+    if let Some(kind) = AclKind::of(&name) {
+        return give(task, &acl::get(path, kind)?, value, size);
+    }
     check(task, path, &name, May::READ)?;
     let found = path.inode().ops().get_xattr(path.inode(), &name)?;
     give(task, &found, value, size)
@@ -200,8 +204,13 @@ pub(super) fn set(
     }
     let mut data = vec![0; size];
     task.read_bytes(value, &mut data)?;
-    check(task, path, &name, May::WRITE)?;
-    path.inode().ops().set_xattr(path.inode(), &name, &data, flags)?;
+    match AclKind::of(&name) {
+        Some(kind) => acl::set(path, kind, Some(&data), &task.credentials())?,
+        None => {
+            check(task, path, &name, May::WRITE)?;
+            path.inode().ops().set_xattr(path.inode(), &name, &data, flags)?;
+        }
+    }
     notify::on_path(path, InotifyMask::IN_ATTRIB);
     Ok(())
 }
@@ -209,6 +218,10 @@ pub(super) fn set(
 pub(super) fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: usize) -> SysResult<usize> {
     let trusted = task.credentials().has_capability(Capability::CAP_SYS_ADMIN);
     let mut text = Vec::new();
+    for name in acl::names(path)? {
+        text.extend_from_slice(name);
+        text.push(0);
+    }
     for name in path.inode().ops().list_xattr(path.inode())? {
         if trusted || !name.starts_with(b"trusted.") {
             text.extend_from_slice(&name);
@@ -223,8 +236,13 @@ pub(super) fn give_list(task: &CurrentTask, path: &Path, list: UserAddr, size: u
 
 pub(super) fn remove(task: &CurrentTask, path: &Path, name: UserPath) -> SysResult<()> {
     let name = read_name(task, name)?;
-    check(task, path, &name, May::WRITE)?;
-    path.inode().ops().remove_xattr(path.inode(), &name)?;
+    match AclKind::of(&name) {
+        Some(kind) => acl::set(path, kind, None, &task.credentials())?,
+        None => {
+            check(task, path, &name, May::WRITE)?;
+            path.inode().ops().remove_xattr(path.inode(), &name)?;
+        }
+    }
     notify::on_path(path, InotifyMask::IN_ATTRIB);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bartizan_abi::process::Capability;
 use bartizan_abi::{DeviceNumber, Errno, FileMode, FileType, InotifyMask, RenameFlags};
 
+use super::acl::Inherited;
 use super::notify::{self, Move};
 use super::permission::{May, is_sticky_for};
 use super::walk::{LastKind, Parent, Walker};
@@ -22,12 +23,22 @@ pub enum NewEntry<'a> {
     Symlink(&'a FsStr),
 }
 
+impl NewEntry<'_> {
+    fn kind(&self) -> FileType {
+        match self {
+            Self::Node(kind, _) => *kind,
+            Self::Directory => FileType::Directory,
+            Self::Symlink(_) => FileType::Symlink,
+        }
+    }
+}
+
 /// Makes a regular file; `EEXIST` if somebody was faster.
 pub(super) fn create_regular(walker: &Walker<'_>, parent: &Parent, mode: FileMode) -> Result<Path, Errno> {
     create(walker, parent, NewEntry::Node(FileType::Regular, DeviceNumber::default()), mode)
 }
 
-/// Makes an entry; `mode` is after the umask.
+/// Makes an entry; `mode` is before the umask.
 ///
 /// # Errors
 /// Those of `mknod(2)`, `mkdir(2)` and `symlink(2)`.
@@ -57,6 +68,7 @@ pub fn create(
     let attributes = directory.attributes()?;
     let inherits = attributes.mode.contains(FileMode::S_ISGID);
     let gid = if inherits { attributes.gid } else { walker.credentials.fsgid };
+    let (mode, lists) = Inherited::from(directory, entry.kind(), mode, walker.umask)?;
     let mut node = NewNode {
         kind: FileType::Regular,
         mode,
@@ -84,6 +96,7 @@ pub fn create(
             ops.make_symlink(directory, &parent.name, target, &node)?
         }
     };
+    lists.give_to(&inode)?;
     let dentry = add_entry(walker, &parent.directory, &parent.name, Arc::clone(&inode));
     notify::on_entry(directory, &parent.name, &inode, InotifyMask::IN_CREATE);
     drop(locked);
@@ -201,7 +214,7 @@ fn check_removable(walker: &Walker<'_>, directory: &Path, target: &Inode) -> Res
         return Err(Errno::EROFS);
     }
     let attributes = directory.inode().attributes()?;
-    super::permission::check(&attributes, walker.credentials, May::WRITE | May::EXECUTE)?;
+    directory.inode().check(walker.credentials, May::WRITE | May::EXECUTE)?;
     if attributes.mode.contains(FileMode::S_ISVTX)
         && is_sticky_for(&attributes, &target.attributes()?, walker.credentials)
     {

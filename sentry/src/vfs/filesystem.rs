@@ -41,6 +41,11 @@ pub trait FilesystemOps: Send + Sync + Debug {
         false
     }
 
+    /// Whether access control lists are kept ([`InodeOps::acl`](super::InodeOps::acl)); never changes.
+    fn keeps_acls(&self) -> bool {
+        false
+    }
+
     /// Writes everything back.
     fn sync(&self) -> Result<(), Errno> {
         Ok(())
@@ -67,6 +72,7 @@ pub struct Filesystem {
     fixed: bool,
     read_only: AtomicBool,
     guarded: bool,
+    keeps_acls: bool,
     ops: Box<dyn FilesystemOps>,
     /// Who watches inodes of it.
     watches: Watches,
@@ -80,6 +86,7 @@ impl Filesystem {
             fixed: read_only,
             read_only: AtomicBool::new(read_only),
             guarded: ops.is_guarded(),
+            keeps_acls: ops.keeps_acls(),
             ops,
             watches: Watches::default(),
         })
@@ -100,6 +107,12 @@ impl Filesystem {
         }
         self.read_only.store(read_only, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether its inodes may have access control lists.
+    #[inline]
+    pub fn keeps_acls(&self) -> bool {
+        self.keeps_acls
     }
 
     /// Whether its inodes say themselves who gets to see them.

@@ -135,6 +135,7 @@ impl FsContext {
             base: base.unwrap_or(&places.cwd),
             credentials,
             task,
+            umask: places.umask,
             resolve: ResolveFlags::empty(),
         })
     }
@@ -176,8 +177,7 @@ impl FsContext {
     /// # Errors
     /// Those of `open(2)`.
     pub fn open(&self, credentials: &Credentials, path: &FsStr, how: OpenHow) -> Result<Arc<File>, Errno> {
-        let umask = self.umask();
-        let opened = self.with_walker(credentials, None, None, |walker| walker.open(path, how, umask));
+        let opened = self.with_walker(credentials, None, None, |walker| walker.open(path, how));
         opened.map_err(super::open::uninterrupted)
     }
 }

@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bartizan_abi::{Errno, FileType, RenameFlags, SealFlags};
+use bartizan_abi::{Errno, FileMode, FileType, RenameFlags, SealFlags};
 
+use super::acl::{Acl, AclKind};
 use super::write_count::WriteCount;
 use super::{
     AccessRule, AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest,
@@ -293,6 +294,23 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     /// (`pidfd_send_signal(2)`).
     fn process(&self) -> Option<Arc<ThreadGroup>> {
         None
+    }
+
+    /// The access control list of a kind, if there is one.
+    fn acl(&self, _inode: &Inode, _kind: AclKind) -> Result<Option<Arc<Acl>>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Replaces a list, and with it the mode if one is given. From then on a change of the mode changes the
+    /// [access list](Acl::apply_mode) too.
+    fn set_acl(
+        &self,
+        _inode: &Inode,
+        _kind: AclKind,
+        _list: Option<Arc<Acl>>,
+        _mode: Option<FileMode>,
+    ) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// The value of the extended attribute `name`; `ENODATA` if there is none.

@@ -8,6 +8,7 @@
 //! A file system implements [`FilesystemOps`], [`InodeOps`] and [`FileOps`]; all of them have defaults.
 
 mod access_time;
+pub mod acl;
 pub mod create;
 mod dentry;
 mod device;

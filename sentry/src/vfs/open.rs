@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileMode, FileType, InotifyMask, OpenFlags};
 
+use super::acl::Inherited;
 use super::create::create_regular;
 use super::leases::break_leases;
 use super::permission::{May, owns};
@@ -51,14 +52,14 @@ impl Walker<'_> {
     ///
     /// # Errors
     /// Those of `open(2)`; an interruption while a FIFO waits for its other side.
-    pub fn open(&self, path: &FsStr, how: OpenHow, umask: FileMode) -> SysResult<Arc<File>> {
+    pub fn open(&self, path: &FsStr, how: OpenHow) -> SysResult<Arc<File>> {
         let flags = how.flags;
         if flags.contains(OpenFlags::O_PATH) {
             return Ok(self.open_as_path(path, flags)?);
         }
         let follow = if flags.contains(OpenFlags::O_NOFOLLOW) { FollowLast::No } else { FollowLast::Yes };
         if flags.contains(OpenFlags::O_TMPFILE) {
-            return self.open_unnamed(&self.resolve(path, follow)?, how, umask);
+            return self.open_unnamed(&self.resolve(path, follow)?, how);
         }
         if !flags.contains(OpenFlags::O_CREAT) {
             return open_found(&self.resolve(path, follow)?, flags, self);
@@ -83,7 +84,7 @@ impl Walker<'_> {
             if parent.slash {
                 return Err(Errno::EISDIR.into());
             }
-            match create_regular(self, &parent, how.mode.masked(umask)) {
+            match create_regular(self, &parent, how.mode) {
                 Ok(created) => return open_checked(&created, flags - OpenFlags::O_TRUNC, self),
                 // Somebody else was faster.
                 Err(Errno::EEXIST) if !exclusive => {}
@@ -104,7 +105,7 @@ impl Walker<'_> {
     }
 
     /// `O_TMPFILE`: a regular file without a name.
-    fn open_unnamed(&self, directory: &Path, how: OpenHow, umask: FileMode) -> SysResult<Arc<File>> {
+    fn open_unnamed(&self, directory: &Path, how: OpenHow) -> SysResult<Arc<File>> {
         if directory.inode().kind() != FileType::Directory {
             return Err(Errno::ENOTDIR.into());
         }
@@ -112,15 +113,17 @@ impl Walker<'_> {
             return Err(Errno::EINVAL.into());
         }
         directory.check(self.credentials, May::WRITE | May::EXECUTE)?;
+        let (mode, lists) = Inherited::from(directory.inode(), FileType::Regular, how.mode, self.umask)?;
         let node = NewNode {
             kind: FileType::Regular,
-            mode: how.mode.masked(umask),
+            mode,
             uid: self.credentials.fsuid,
             gid: self.credentials.fsgid,
             device: Default::default(),
             now: realtime(),
         };
         let inode = directory.inode().ops().create_unnamed(directory.inode(), &node)?;
+        lists.give_to(&inode)?;
         let name = format!("#{}", inode.number()).into_bytes();
         let dentry = Dentry::unnamed(Some(Arc::clone(&directory.dentry)), name, inode);
         let path = Path::new(Arc::clone(&directory.mount), dentry).ok_or(Errno::ENOENT)?;

@@ -4,6 +4,7 @@ use bartizan_abi::process::Capability;
 use bartizan_abi::{Errno, FileMode, FileType};
 use bitflags::bitflags;
 
+use super::acl::Acl;
 use super::{Attributes, Inode, Path};
 use crate::kernel::Credentials;
 
@@ -25,6 +26,16 @@ bitflags! {
 /// # Errors
 /// `EACCES`.
 pub fn check(attributes: &Attributes, credentials: &Credentials, may: May) -> Result<(), Errno> {
+    check_with(attributes, None, credentials, may)
+}
+
+/// As [`check`], where `list` decides for all but the owner.
+fn check_with(
+    attributes: &Attributes,
+    list: Option<&Acl>,
+    credentials: &Credentials,
+    may: May,
+) -> Result<(), Errno> {
     let mode = attributes.mode.bits();
     let class = if credentials.fsuid == attributes.uid {
         mode >> 6
@@ -33,8 +44,11 @@ pub fn check(attributes: &Attributes, credentials: &Credentials, may: May) -> Re
     } else {
         mode
     };
-    if class & may.bits() == may.bits() {
-        return Ok(());
+    match list.map(|list| list.check(credentials, (attributes.uid, attributes.gid), may.bits())) {
+        Some(Err(Errno::EACCES)) => {}
+        Some(result) => return result,
+        None if class & may.bits() == may.bits() => return Ok(()),
+        None => {}
     }
     let directory = attributes.kind == FileType::Directory;
     let read_search = May::READ | if directory { May::EXECUTE } else { May::empty() };
@@ -63,7 +77,9 @@ impl Inode {
         if self.kind() == FileType::Directory && may == May::EXECUTE && searches_all(credentials) {
             return Ok(());
         }
-        check(&self.attributes()?, credentials, may)
+        let attributes = self.attributes()?;
+        let list = self.deciding_acl(&attributes, credentials)?;
+        check_with(&attributes, list.as_deref(), credentials, may)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType, OpenFlags, ResolveFlags};
+use bartizan_abi::{Errno, FileMode, FileType, OpenFlags, ResolveFlags};
 use smallvec::SmallVec;
 
 use super::permission::May;
@@ -37,6 +37,8 @@ pub struct Walker<'a> {
     pub credentials: &'a Credentials,
     /// Which task walks; `None` for the host. Links in `/proc` depend on it.
     pub task: Option<&'a CurrentTask>,
+    /// What new files do not get.
+    pub umask: FileMode,
     /// Restrictions of `openat2(2)`.
     pub resolve: ResolveFlags,
 }

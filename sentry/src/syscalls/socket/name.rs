@@ -54,7 +54,8 @@ pub(super) fn write(
 /// # Errors
 /// `EADDRINUSE` if there is something already; those of `mknod(2)`.
 pub(super) fn make_node(task: &CurrentTask, path: &[u8], socket: &Arc<UnixSocket>) -> SysResult<()> {
-    let mode = FileMode::new(0o777) - task.fs_context().umask();
+    // The umask counts even where a default list takes its place.
+    let mode = FileMode::new(0o777).masked(task.fs_context().umask());
     let made = task.walk(FdNumber(AT_FDCWD), path, |walker| {
         let parent = walker.resolve_parent(path)?;
         create(walker, &parent, NewEntry::Node(FileType::Socket, DeviceNumber::NONE), mode)

@@ -64,6 +64,18 @@ pub const CASES: &[Case] = &[
     )
     .changing_root(),
     Case::bash(
+        "access_lists_are_copied",
+        &["tar", "rsync", "setfattr"],
+        "list=0x0200000001000700ffffffff02000600e903000004000500ffffffff10000600ffffffff20000100ffffffff
+         mkdir -p from/d; for i in $(seq 20); do echo $i >from/d/f$i; done; setfattr -n system.posix_acl_access -v $list from/d/f1; setfattr -n system.posix_acl_default -v $list from/d; umask 077
+         echo new >from/d/new; mkdir from/d/below; echo deep >from/d/below/f; chmod 4640 from/d/f1; ls -l from/d | awk '{print $1, $NF}'
+         tar --acls --sort=name -cf t.tar from; mkdir /srv/tar; tar --acls -xpf t.tar -C /srv/tar; cp -a from /srv/copy; rsync -aA from/ /srv/rsync; tar -tvf t.tar --acls | head -n 4 | awk '{print $1, $NF}'
+         show() { (cd $1; find . -printf '%p %m %s\\n' | sort; find . | sort | xargs getfattr -d -m ^system -e hex | sed 's/ *$//'); }
+         show from | tail -n 20; show from >a; for copy in /srv/tar/from /srv/copy /srv/rsync; do show $copy | cmp - a && echo same; done
+         cp from/d/f1 plain; stat -c %a plain; getfattr -m - plain; mv from/d/f1 /srv/moved; getfattr -d -m - -e hex /srv/moved 2>&1",
+    )
+    .changing_root(),
+    Case::bash(
         "git_of_2000_files",
         &["git"],
         "export GIT_AUTHOR_DATE='2024-01-01T00:00:00Z' GIT_COMMITTER_DATE='2024-01-01T00:00:00Z' HOME=/srv/home; mkdir -p /srv/home /srv/r; cd /srv/r

@@ -1,6 +1,8 @@
 /* /proc: what it says must agree with what the calls say; its text differs from system to system and is not compared. */
 #include "check.h"
 #include <dirent.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
@@ -466,5 +468,59 @@ static void network(void)
     }
 }
 
+/* How a task is scheduled, as stat and status show it. */
+static void scheduling(void)
+{
+    for (int round = 0; round < 4; round++) {
+        struct sched_param parameters = { .sched_priority = round == 2 ? 7 : 0 };
+        cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        CPU_SET(0, &cpus);
+        switch (round) {
+        case 0:
+            MUST(setpriority(PRIO_PROCESS, 0, 0));
+            break;
+        case 1:
+            MUST(setpriority(PRIO_PROCESS, 0, 7));
+            break;
+        case 2:
+            MUST(sched_setscheduler(0, SCHED_RR, &parameters));
+            MUST(sched_setaffinity(0, sizeof(cpus), &cpus));
+            break;
+        default:
+            MUST(sched_setscheduler(0, SCHED_BATCH, &parameters));
+            MUST(prctl(PR_SET_TIMERSLACK, 70000));
+        }
+        char *text = slurp("/proc/self/stat", NULL);
+        int field = 1;
+        for (char *word = text ? strtok(text, " ") : NULL; word; word = strtok(NULL, " "), field++)
+            if (field == 18 || field == 19 || field == 40 || field == 41)
+                say("field %d: %s", field, word);
+        text = slurp("/proc/self/status", NULL);
+        for (char *line = text ? strtok(text, "\n") : NULL; line && round == 2; line = strtok(NULL, "\n"))
+            if (strncmp(line, "Cpus_allowed", 12) == 0)
+                say("%s", line);
+        text = slurp("/proc/self/timerslack_ns", NULL);
+        if (round != 2)
+            say("slack: %s", text ? strtok(text, "\n") : "missing");
+    }
+    char *text = slurp("/proc/self/oom_score", NULL);
+    say("score: %d", text && atoi(text) >= 600 && atoi(text) <= 1000);
+    put("/proc/self/oom_score_adj", "500");
+    text = slurp("/proc/self/oom_score", NULL);
+    say("rather: %d", text && atoi(text) >= 990 && atoi(text) <= 1300);
+    text = slurp("/proc/self/cpuset", NULL);
+    say("cpuset: %d", text && text[0] == '/');
+    say("of a task: %s %s", err(open("/proc/thread-self/timerslack_ns", O_RDONLY)),
+        err(open("/proc/thread-self/mountstats", O_RDONLY)));
+    text = slurp("/proc/cgroups", NULL);
+    say("cgroups: [%s]", text ? strtok(text, "\n") : "missing");
+    text = slurp("/proc/tty/drivers", NULL);
+    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n"))
+        if (strstr(line, " /dev/pt") || strstr(line, " 5 "))
+            say("%s", line);
+}
+
 CHECK_MAIN(CASE(self), CASE(links), CASE(descriptors), CASE(maps), CASE(status), CASE(stat_line), CASE(texts),
-           CASE(system_texts), CASE(listing), CASE(sizes_of_areas), CASE(timers), CASE(small_texts), CASE(settings), CASE(network))
+           CASE(system_texts), CASE(listing), CASE(sizes_of_areas), CASE(timers), CASE(small_texts), CASE(settings), CASE(network),
+           CASE(scheduling))

@@ -66,7 +66,8 @@ fn fill(root: &mut DirectoryBuilder, system: &System) {
         let system = system.clone();
         move || generate(&system)
     };
-    root.file("cmdline", 0o444, texts::cmdline)
+    root.file("cgroups", 0o444, with(texts::cgroups))
+        .file("cmdline", 0o444, texts::cmdline)
         .file("cpuinfo", 0o444, cpuinfo::generate)
         .file("devices", 0o444, texts::devices)
         .file("consoles", 0o444, texts::empty)
@@ -85,6 +86,13 @@ fn fill(root: &mut DirectoryBuilder, system: &System) {
         .file("swaps", 0o444, texts::swaps)
         .directory("sys", |directory| sys::fill(directory, system))
         .directory("sysvipc", |directory| sysvipc::fill(directory, system))
+        .directory("tty", |tty| {
+            tty.file("drivers", 0o444, texts::terminal_drivers).file(
+                "ldiscs",
+                0o444,
+                texts::line_disciplines,
+            );
+        })
         .file("uptime", 0o444, with(stat::uptime))
         .file("version", 0o444, texts::version)
         .file("vmstat", 0o444, with(texts::vmstat));

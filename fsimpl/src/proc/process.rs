@@ -235,6 +235,7 @@ impl Subject {
         let files = task.as_ref().and_then(|task| task.files());
         let fs = task.as_ref().and_then(|task| task.fs());
         let limits = group.limits();
+        let scheduling = task.as_ref().map(|task| task.scheduling()).unwrap_or_default();
         Ok(Snapshot {
             name: task.as_ref().map_or_else(Vec::new, |task| task.name()),
             state: state(task.as_deref(), end.is_some()),
@@ -254,6 +255,8 @@ impl Subject {
             signals: self.signals(&group, task.as_deref()),
             times: self.times(&group, task.as_deref()),
             memory: memory.map(|memory| (memory.sizes(), memory.layout())),
+            scheduling,
+            processors: scheduling.processors.unwrap_or_else(|| *kernel.processors()),
             switches: task.as_ref().map_or(0, |task| task.usage().switches()),
             resident_limit: limits.soft(bartizan_abi::Resource::RLIMIT_RSS),
         })

@@ -11,6 +11,34 @@ pub fn cmdline() -> Result<String, Errno> {
     Ok("console=none\n".into())
 }
 
+/// `/proc/cgroups` (`cgroups(7)`): the controllers, none of which has a hierarchy of version 1.
+pub fn cgroups(system: &System) -> Result<String, Errno> {
+    let groups = system.kernel()?.cgroups().root().descendants() + 1;
+    let lines =
+        ["cpuset", "cpu", "cpuacct", "memory", "pids"].map(|name| format!("{name}\t0\t{groups}\t1\n"));
+    Ok(format!("#subsys_name\thierarchy\tnum_cgroups\tenabled\n{}", lines.concat()))
+}
+
+/// `/proc/tty/drivers`: which devices are terminals; `ps` names them by it.
+pub fn terminal_drivers() -> Result<String, Errno> {
+    let drivers = [
+        ("/dev/tty", "/dev/tty", 5, "0", "system:/dev/tty"),
+        ("/dev/console", "/dev/console", 5, "1", "system:console"),
+        ("/dev/ptmx", "/dev/ptmx", 5, "2", "system"),
+        ("pty_slave", "/dev/pts", 136, "0-1048575", "pty:slave"),
+        ("pty_master", "/dev/ptm", 128, "0-1048575", "pty:master"),
+    ];
+    let line = |(name, device, major, minors, kind)| {
+        format!("{name:<20} {device:<13} {major:3} {minors:>7} {kind}\n")
+    };
+    Ok(drivers.map(line).concat())
+}
+
+/// `/proc/tty/ldiscs`: the line discipline that there is.
+pub fn line_disciplines() -> Result<String, Errno> {
+    Ok("n_tty       0\n".into())
+}
+
 /// `/proc/swaps` (`proc_swaps(5)`): none.
 pub fn swaps() -> Result<String, Errno> {
     Ok("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into())

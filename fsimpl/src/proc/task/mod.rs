@@ -101,7 +101,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("wchan", Entry::File(|_| Ok(b"0".to_vec()))),
     ("schedstat", Entry::File(texts::schedstat)),
     ("cgroup", Entry::File(relations::cgroup)),
-    ("oom_score", Entry::File(|_| Ok(b"0\n".to_vec()))),
+    ("oom_score", Entry::File(relations::oom_score)),
     ("oom_score_adj", Entry::Writable(relations::oom_score_adj, relations::set_oom_score_adj)),
     // Nobody logs in, and nothing is audited.
     ("loginuid", Entry::Writable(|_| Ok(b"4294967295".to_vec()), |_, _, _| Err(Errno::EPERM))),
@@ -111,7 +111,8 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("gid_map", Entry::File(texts::id_map)),
     ("projid_map", Entry::File(texts::id_map)),
     ("setgroups", Entry::File(|_| Ok(b"allow\n".to_vec()))),
-    ("timerslack_ns", Entry::File(|_| Ok(b"50000\n".to_vec()))),
+    ("timerslack_ns", Entry::OfProcess(relations::timer_slack)),
+    ("cpuset", Entry::File(|_| Ok(b"/\n".to_vec()))),
 ];
 
 impl Entry {
@@ -179,7 +180,7 @@ impl TaskDirectory {
         let single = self.subject.is_single();
         let entries = (0..).zip(ENTRIES).map(|(index, &(name, entry))| (index, name, entry));
         entries.filter(move |(_, _, entry)| match entry {
-            Entry::Tasks | Entry::OfProcess(_) => !single,
+            Entry::Tasks | Entry::OfProcess(_) | Entry::Mounts(mounts::Which::MountStats) => !single,
             Entry::OfTask(_) => single,
             _ => true,
         })

@@ -2,8 +2,8 @@
 //! `oom_score_adj` (`proc_pid_*(5)`, `proc_tid_children(5)`).
 
 use bartizan_abi::{Capability, Errno, SigEventNotify};
-use bartizan_sentry::kernel::Credentials;
 use bartizan_sentry::kernel::timer::PosixReport;
+use bartizan_sentry::kernel::{Credentials, INIT};
 
 use crate::proc::process::Subject;
 
@@ -37,6 +37,11 @@ fn timer(report: &PosixReport, pid: i32) -> String {
     )
 }
 
+/// `timerslack_ns`: how late timers of the leader may be.
+pub fn timer_slack(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", subject.task()?.scheduling().timer_slack).into_bytes())
+}
+
 /// `personality`, in hexadecimal.
 pub fn personality(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(format!("{:08x}\n", subject.task()?.personality().bits()).into_bytes())
@@ -45,6 +50,19 @@ pub fn personality(subject: &Subject) -> Result<Vec<u8>, Errno> {
 /// `cgroup` (`cgroups(7)`): the path of the group in the tree of version 2.
 pub fn cgroup(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok([b"0::", &subject.task()?.cgroup().path()[..], b"\n"].concat())
+}
+
+/// `oom_score`: how likely it is killed when memory runs out, by its share of that and what was set.
+pub fn oom_score(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let group = subject.group()?;
+    let adjustment = i64::from(group.oom_score_adj());
+    let resident = subject.memory()?.map_or(0, |memory| memory.sizes().resident());
+    let all = i64::try_from(subject.kernel()?.memory().limit()).unwrap_or(i64::MAX).max(1000);
+    let badness = i64::try_from(resident).unwrap_or(i64::MAX).saturating_add(adjustment * (all / 1000));
+    let share = i64::try_from(i128::from(badness) * 1000 / i128::from(all)).unwrap_or(0);
+    let spared = adjustment == LEAST_ADJUSTMENT || group.pid() == INIT;
+    let score = if spared { 0 } else { (1000 + share).max(0) * 2 / 3 };
+    Ok(format!("{score}\n").into_bytes())
 }
 
 /// `oom_score_adj`.
@@ -72,6 +90,9 @@ pub fn set_oom_score_adj(subject: &Subject, data: &[u8], opener: Option<&Credent
     group.set_oom_score_adj(value);
     Ok(())
 }
+
+/// Of `oom_score_adj`: never to be killed.
+const LEAST_ADJUSTMENT: i64 = -1000;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bartizan_abi::{DeviceNumber, SigSet};
-use bartizan_sentry::kernel::Credentials;
+use bartizan_sentry::kernel::{CpuSet, Credentials, Scheduling};
 use bartizan_sentry::mm::{Layout, MemorySizes};
 
 /// What a task is doing, as `ps` shows it.
@@ -118,6 +118,10 @@ pub struct Snapshot {
     pub times: Times,
     /// Sizes of its memory, while it has some.
     pub memory: Option<(MemorySizes, Layout)>,
+    /// How it is scheduled.
+    pub scheduling: Scheduling,
+    /// The processors that it may run on.
+    pub processors: CpuSet,
     /// How often it has given up the processor.
     pub switches: u64,
     /// `RLIMIT_RSS`.

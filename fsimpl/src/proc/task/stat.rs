@@ -2,6 +2,7 @@
 
 use bartizan_abi::USER_HZ;
 use bartizan_platform::memory::PAGE_SIZE;
+use bartizan_sentry::kernel::{Scheduling, is_realtime};
 
 use super::snapshot::Snapshot;
 
@@ -27,7 +28,13 @@ pub fn stat(task: &Snapshot) -> Vec<u8> {
             .map(|time| (time / TICK).to_string())
             .join(" "),
         // priority, nice, num_threads, itrealvalue, starttime
-        format!("20 0 {} 0 {}", task.threads, times.start / TICK),
+        format!(
+            "{} {} {} 0 {}",
+            priority(&task.scheduling),
+            task.scheduling.nice,
+            task.threads,
+            times.start / TICK
+        ),
         // vsize, rss, rsslim
         format!("{} {} {}", sizes.totals.all, sizes.resident() / PAGE_SIZE, task.resident_limit),
         // startcode, endcode, startstack, kstkesp, kstkeip
@@ -35,7 +42,7 @@ pub fn stat(task: &Snapshot) -> Vec<u8> {
         // signal, blocked, sigignore, sigcatch: the first 31
         signals.map(|set| (set.bits() & 0x7fff_ffff).to_string()).join(" "),
         // wchan, nswap, cnswap, exit_signal, processor, rt_priority, policy, delayacct_blkio_ticks, guest_time, cguest_time
-        "0 0 0 17 0 0 0 0 0 0".into(),
+        format!("0 0 0 17 0 {} {} 0 0 0", task.scheduling.priority, task.scheduling.policy as u32),
         // start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end, exit_code
         [layout.start_data, layout.end_data, layout.start_brk, layout.arg_start, layout.arg_end]
             .map(|address| address.to_string())
@@ -46,6 +53,15 @@ pub fn stat(task: &Snapshot) -> Vec<u8> {
     line.extend_from_slice(&task.name);
     line.extend_from_slice(format!(") {} {}\n", task.state.letter(), fields.join(" ")).as_bytes());
     line
+}
+
+/// How urgent a task is, as `stat` shows it: real-time ones are below zero.
+fn priority(scheduling: &Scheduling) -> i32 {
+    if is_realtime(scheduling.policy) {
+        -1 - i32::try_from(scheduling.priority).unwrap_or(0)
+    } else {
+        20 + scheduling.nice
+    }
 }
 
 /// The line of `statm`: size, resident, shared, text, lib, data, dt; in pages.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bartizan_abi::CapabilitySet;
+use bartizan_sentry::kernel::CpuSet;
 
 use super::snapshot::Snapshot;
 use crate::proc::system::processors;
@@ -102,16 +103,40 @@ fn privileges(task: &Snapshot, text: &mut String) -> std::fmt::Result {
     let no_new_privs = u8::from(credentials.no_new_privs);
     writeln!(text, "NoNewPrivs:\t{no_new_privs}\nSeccomp:\t{mode}\nSeccomp_filters:\t{filters}")?;
     writeln!(text, "Speculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown")?;
-    let count = processors().clamp(1, 64);
-    writeln!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", u64::MAX >> (64 - count), list(count))?;
+    let cpus = members(&task.processors);
+    writeln!(text, "Cpus_allowed:\t{}\nCpus_allowed_list:\t{}", mask(&cpus), list(&cpus))?;
     writeln!(text, "Mems_allowed:\t1\nMems_allowed_list:\t0")?;
     // How often the host took the processor away is not known.
     writeln!(text, "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0", task.switches)
 }
 
-/// Processors from zero on, as Linux lists them.
-fn list(count: usize) -> String {
-    if count <= 1 { "0".into() } else { format!("0-{}", count - 1) }
+/// The numbers of the processors of a set, ascending.
+fn members(set: &CpuSet) -> Vec<usize> {
+    let bytes = set.to_bytes();
+    (0..bytes.len() * 8).filter(|cpu| bytes[cpu / 8] >> (cpu % 8) & 1 != 0).collect()
+}
+
+/// A mask as Linux writes it: hexadecimal digits for all processors that there are, in groups of 32.
+fn mask(cpus: &[usize]) -> String {
+    let count = cpus.last().map_or(1, |last| last + 1).max(processors());
+    let word = |index: usize| {
+        let bits =
+            cpus.iter().filter(|&&cpu| cpu / 32 == index).fold(0u32, |bits, cpu| bits | 1 << (cpu % 32));
+        let digits = (count - index * 32).min(32).div_ceil(4);
+        format!("{bits:0digits$x}")
+    };
+    (0..count.div_ceil(32)).rev().map(word).collect::<Vec<_>>().join(",")
+}
+
+/// Processors as Linux lists them: ranges with commas between.
+fn list(cpus: &[usize]) -> String {
+    let ranges = cpus.chunk_by(|before, after| before + 1 == *after);
+    let texts = ranges.filter_map(|range| match range {
+        [] => None,
+        [only] => Some(only.to_string()),
+        [first, .., last] => Some(format!("{first}-{last}")),
+    });
+    texts.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -120,6 +145,16 @@ mod tests {
 
     use super::*;
     use crate::proc::task::tests::snapshot;
+
+    #[test]
+    fn processors_are_shown_as_linux_does() {
+        let cpus = members(&CpuSet::from_bytes(&[0b1011, 0x80, 0, 0, 1]));
+        assert_eq!(list(&cpus), "0-1,3,15,32");
+        if processors() < 33 {
+            assert_eq!(mask(&cpus), "1,0000800b");
+        }
+        assert_eq!(list(&[]), "");
+    }
 
     #[test]
     fn lines_are_those_of_the_host_in_its_order() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bartizan_abi::CapabilitySet;
-use bartizan_sentry::kernel::Credentials;
+use bartizan_sentry::kernel::{CpuSet, Credentials, Scheduling};
 
 use super::snapshot::{Signals, Snapshot, State, Times};
 
@@ -46,6 +46,8 @@ pub fn snapshot() -> Snapshot {
         signals: Signals::default(),
         times: Times::default(),
         memory: None,
+        scheduling: Scheduling { nice: 5, ..Scheduling::default() },
+        processors: CpuSet::from_bytes(&[0b1011, 1]),
         switches: 3,
         resident_limit: u64::MAX,
     }

@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 
 static char *slurp(const char *path, size_t *length)
@@ -521,6 +523,52 @@ static void scheduling(void)
             say("%s", line);
 }
 
+/* What /proc/net/unix tells of a socket, without its address and number. */
+static void socket_line(const char *what, int fd)
+{
+    struct stat data;
+    MUST(fstat(fd, &data));
+    char *text = slurp("/proc/net/unix", NULL);
+    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
+        char fields[64], *colon = strchr(line, ':');
+        long number = 0;
+        int end = 0;
+        if (colon && sscanf(colon, ": %*s %63[0-9A-F ] %n", fields, &end) == 1) {
+            char *last = strrchr(fields, ' ');
+            for (; last && last[1] == 0; last = strrchr(fields, ' '))
+                *last = 0;
+            number = last ? atol(last + 1) : 0;
+            for (; last && last >= fields && *last == ' '; last--)
+                *last = 0;
+            if (number == (long)data.st_ino) {
+                say("%s: [%s] [%s]", what, fields, colon + end);
+                return;
+            }
+        }
+    }
+    say("%s: not found", what);
+}
+
+static void unix_sockets(void)
+{
+    int pair[2], datagram = (int)MUST(socket(AF_UNIX, SOCK_DGRAM, 0)), listener = (int)MUST(socket(AF_UNIX, SOCK_STREAM, 0)),
+        packets = (int)MUST(socket(AF_UNIX, SOCK_SEQPACKET, 0)), client = (int)MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    struct sockaddr_un place = { .sun_family = AF_UNIX, .sun_path = "/tmp/zz socket" }, name = { .sun_family = AF_UNIX };
+    memcpy(name.sun_path, "\0zz\0name", 8);
+    MUST(bind(listener, (struct sockaddr *)&place, sizeof(place)));
+    MUST(listen(listener, 3));
+    MUST(bind(datagram, (struct sockaddr *)&name, (socklen_t)(sizeof(sa_family_t) + 8)));
+    MUST(connect(client, (struct sockaddr *)&place, sizeof(place)));
+    int accepted = (int)MUST(accept(listener, NULL, NULL));
+    socket_line("listener", listener);
+    socket_line("datagram", datagram);
+    socket_line("packets", packets);
+    socket_line("pair", pair[0]);
+    socket_line("client", client);
+    socket_line("accepted", accepted);
+}
+
 CHECK_MAIN(CASE(self), CASE(links), CASE(descriptors), CASE(maps), CASE(status), CASE(stat_line), CASE(texts),
            CASE(system_texts), CASE(listing), CASE(sizes_of_areas), CASE(timers), CASE(small_texts), CASE(settings), CASE(network),
-           CASE(scheduling))
+           CASE(scheduling), CASE(unix_sockets))

@@ -234,7 +234,7 @@ impl InodeOps for TaskDirectory {
                 Tasks { tree: Arc::clone(tree), subject, number, parent: self.number },
             ),
             Entry::Namespaces => links::namespaces(tree, subject, number, self.number),
-            Entry::Network => network::directory(tree, number, self.number),
+            Entry::Network => network::directory(tree, &self.subject, number, self.number),
             _ => tree.inode(number, FileType::Regular, TaskFile { tree: Arc::clone(tree), subject, entry }),
         })
     }

@@ -6,6 +6,7 @@
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 
@@ -569,6 +570,30 @@ static void unix_sockets(void)
     socket_line("accepted", accepted);
 }
 
+/* When a process was started, by what all clocks say. */
+static void start_time(void)
+{
+    char *text = slurp("/proc/self/stat", NULL);
+    long start = -1;
+    int field = 1;
+    for (char *word = text ? strtok(text, " ") : NULL; word; word = strtok(NULL, " "), field++)
+        if (field == 22)
+            start = atol(word) / sysconf(_SC_CLK_TCK);
+    struct timespec up, now;
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    clock_gettime(CLOCK_REALTIME, &now);
+    say("started just now: %d", start >= up.tv_sec - 30 && start <= up.tv_sec + 1);
+    text = slurp("/proc/stat", NULL);
+    char *boot = text ? strstr(text, "\nbtime ") : NULL;
+    long difference = boot ? now.tv_sec - up.tv_sec - atol(boot + 7) : 99;
+    say("boot time: %d", difference >= -2 && difference <= 2);
+    struct sysinfo system;
+    MUST(sysinfo(&system));
+    say("uptime: %d", system.uptime >= up.tv_sec && system.uptime <= up.tv_sec + 2);
+    double loads[3] = { -1, -1, -1 };
+    say("loads: %d %d", getloadavg(loads, 3), loads[0] >= 0 && loads[1] >= 0 && loads[2] >= 0);
+}
+
 CHECK_MAIN(CASE(self), CASE(links), CASE(descriptors), CASE(maps), CASE(status), CASE(stat_line), CASE(texts),
            CASE(system_texts), CASE(listing), CASE(sizes_of_areas), CASE(timers), CASE(small_texts), CASE(settings), CASE(network),
-           CASE(scheduling), CASE(unix_sockets))
+           CASE(scheduling), CASE(unix_sockets), CASE(start_time))

@@ -11,6 +11,7 @@ use bartizan_sentry::kernel::{
 };
 use bartizan_sentry::mm::MemoryManager;
 
+use super::system::since_boot;
 use super::task::snapshot::{Signals, Snapshot, State, Times};
 
 /// Numbers of tasks.
@@ -30,16 +31,9 @@ pub struct TaskCount {
 
 /// How many tasks `kernel` has.
 pub fn count(kernel: &Kernel) -> TaskCount {
+    let used = kernel.used();
     let tree = kernel.tree();
-    let mut used = kernel.statistics().ended_tasks();
-    let mut running = 0;
-    for task in tree.tasks() {
-        let (user, system) = task.usage().times();
-        used.user = used.user.saturating_add(user);
-        used.system = used.system.saturating_add(system);
-        used.switches = used.switches.saturating_add(task.usage().switches());
-        running += usize::from(task.state() == 'R');
-    }
+    let running = tree.tasks().filter(|task| task.state() == 'R').count();
     TaskCount { all: tree.task_count(), running, last: tree.last(), made: tree.made(), used }
 }
 
@@ -70,7 +64,7 @@ fn nobody() -> Arc<Credentials> {
 
 /// When `task` started, in nanoseconds after the boot.
 fn start_of(task: &Task) -> u64 {
-    let start = task.started().saturating_duration_since(task.kernel().started());
+    let start = since_boot().saturating_sub(task.started().elapsed());
     u64::try_from(start.as_nanos()).unwrap_or(u64::MAX)
 }
 

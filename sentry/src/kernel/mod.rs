@@ -18,6 +18,7 @@ mod io_usage;
 #[expect(clippy::module_inception, reason = "the type that the module is named after has a file of its own")]
 mod kernel;
 mod limits;
+mod load;
 pub mod mqueue;
 mod parker;
 mod pidfd;

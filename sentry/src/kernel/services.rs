@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::cgroup::Cgroups;
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
+use super::load::Load;
 use super::sysv::IpcNamespace;
 use super::timer::Timers;
 use super::unix::{AbstractNames, Flights};
@@ -28,6 +29,14 @@ pub(super) struct Services {
     filesystem_types: FilesystemTypes,
     cgroups: Cgroups,
     settings: Settings,
+    load: Load,
+}
+
+impl Services {
+    /// How busy it has been.
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
 }
 
 impl Kernel {

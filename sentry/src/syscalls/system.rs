@@ -7,9 +7,10 @@ use bartizan_abi::{
 };
 use bartizan_platform::memory::PAGE_SIZE;
 use rustix::rand::{GetRandomFlags, getrandom as host_random};
+use rustix::time::ClockId;
 
 use crate::SysResult;
-use crate::kernel::{CurrentTask, UtsNames};
+use crate::kernel::{CurrentTask, UtsNames, host_time};
 use crate::mm::{UserAddr, UserPtr};
 
 /// Bytes of random data that are fetched at once.
@@ -70,12 +71,15 @@ pub fn setdomainname(task: &CurrentTask, name: UserAddr, length: i32) -> SysResu
     Ok(())
 }
 
-/// `sysinfo(2)`: memory of the sandbox; time since its start, as its `/proc/uptime`.
+/// `sysinfo(2)`: memory of the sandbox; time since the boot, as `/proc/uptime` tells it.
 pub fn sysinfo(task: &CurrentTask, pointer: UserPtr<Sysinfo>) -> SysResult<()> {
     let kernel = task.kernel();
     let (limit, used) = (kernel.memory().limit(), kernel.memory().used());
+    // Fixed-point numbers with 16 bits behind the point.
+    let loads = kernel.load_averages().map(|load| (load * f64::from(1 << 16)) as u64);
     let answer = Sysinfo {
-        uptime: i64::try_from(kernel.started().elapsed().as_secs()).unwrap_or(i64::MAX),
+        uptime: host_time(ClockId::Boottime).tv_sec,
+        loads,
         totalram: limit / PAGE_SIZE,
         freeram: limit.saturating_sub(used) / PAGE_SIZE,
         procs: u16::try_from(kernel.tree().task_count()).unwrap_or(u16::MAX),

@@ -9,28 +9,35 @@ pub mod texts;
 mod variables;
 
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::Duration;
 
 use bartizan_abi::Errno;
 use bartizan_sentry::kernel::Kernel;
+use rustix::time::{ClockId, clock_gettime};
 
 /// What the files know.
 #[derive(Debug, Clone)]
 pub struct System {
     kernel: Weak<Kernel>,
-    /// When the sandbox was made.
-    pub booted: Instant,
-    /// The same as wall-clock time, in seconds.
-    pub boot_time: i64,
+}
+
+/// The time since the boot, as `CLOCK_BOOTTIME` tells it: what tasks see of the clock has to agree with when they were started.
+pub fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The wall-clock time of the boot, seconds.
+pub fn boot_time() -> i64 {
+    let now = bartizan_sentry::kernel::realtime();
+    let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+    i64::try_from(now.saturating_sub(since_boot()).as_secs()).unwrap_or(0)
 }
 
 impl System {
     /// The system that `kernel` is.
     pub fn new(kernel: &Arc<Kernel>) -> Self {
-        let booted = kernel.started();
-        let up = i64::try_from(booted.elapsed().as_secs()).unwrap_or(0);
-        let boot_time = bartizan_sentry::kernel::realtime().tv_sec - up;
-        Self { kernel: Arc::downgrade(kernel), booted, boot_time }
+        Self { kernel: Arc::downgrade(kernel) }
     }
 
     /// The kernel, unless it is ending.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bartizan_abi::{Errno, USER_HZ};
 
-use super::{System, processors};
+use super::{System, boot_time, processors, since_boot};
 use crate::proc::process::{self, TaskCount};
 
 /// What all processors did since the start, in ticks of `USER_HZ`.
@@ -18,8 +18,8 @@ struct Processors {
 const TICK: u64 = 1_000_000_000 / USER_HZ;
 
 /// What all processors did: what tasks have not used they were idle.
-fn used(system: &System, tasks: &TaskCount) -> Processors {
-    let up = u64::try_from(system.booted.elapsed().as_nanos()).unwrap_or(u64::MAX);
+fn used(tasks: &TaskCount) -> Processors {
+    let up = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
     let whole = up.saturating_mul(processors() as u64) / TICK;
     let (user, system) = (tasks.used.user / TICK, tasks.used.system / TICK);
     Processors { user, system, idle: whole.saturating_sub(user).saturating_sub(system) }
@@ -29,7 +29,7 @@ fn used(system: &System, tasks: &TaskCount) -> Processors {
 pub fn stat(system: &System) -> Result<String, Errno> {
     let kernel = system.kernel()?;
     let tasks = process::count(&kernel);
-    let all = used(system, &tasks);
+    let all = used(&tasks);
     let mut text = format!("cpu  {} 0 {} {} 0 0 0 0 0 0\n", all.user, all.system, all.idle);
     let count = processors() as u64;
     for number in 0..count {
@@ -40,22 +40,26 @@ pub fn stat(system: &System) -> Result<String, Errno> {
     let _infallible = write!(
         text,
         "intr 0\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-        tasks.used.switches, system.boot_time, tasks.made, tasks.running
+        tasks.used.switches,
+        boot_time(),
+        tasks.made,
+        tasks.running
     );
     Ok(text)
 }
 
 /// `/proc/uptime`: seconds of `CLOCK_BOOTTIME`, and seconds that its processors were idle.
 pub fn uptime(system: &System) -> Result<String, Errno> {
-    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let up = boot.tv_sec.cast_unsigned() * 100 + boot.tv_nsec.cast_unsigned() / 10_000_000;
-    let busy = used(system, &process::count(&*system.kernel()?));
-    let idle = (up * processors() as u64).saturating_sub((busy.user + busy.system) * 100 / USER_HZ);
+    let up = since_boot();
+    let up = up.as_secs() * 100 + u64::from(up.subsec_millis() / 10);
+    let idle = used(&process::count(&*system.kernel()?)).idle * 100 / USER_HZ;
     Ok(format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100))
 }
 
-/// `/proc/loadavg`. Averages are not kept.
+/// `/proc/loadavg`.
 pub fn loadavg(system: &System) -> Result<String, Errno> {
-    let tasks = process::count(&*system.kernel()?);
-    Ok(format!("0.00 0.00 0.00 {}/{} {}\n", tasks.running, tasks.all, tasks.last))
+    let kernel = system.kernel()?;
+    let tasks = process::count(&kernel);
+    let [one, five, fifteen] = kernel.load_averages();
+    Ok(format!("{one:.2} {five:.2} {fifteen:.2} {}/{} {}\n", tasks.running, tasks.all, tasks.last))
 }

@@ -333,7 +333,7 @@ syscalls! {
     faccessat => stat::faccessat, Full;
     pselect6 => poll::pselect6, Full;
     ppoll => poll::ppoll, Full;
-    unshare => process::unshare, Partial("UTS and mount namespaces alone; the names of the former `/proc/sys/kernel` does not tell apart; `CLONE_VM` does not notice processes that share memory");
+    unshare => process::unshare, Partial("UTS and mount namespaces alone; `CLONE_VM` does not notice processes that share memory");
     set_robust_list => process::set_robust_list, Full;
     get_robust_list => process::get_robust_list, Full;
     splice => pipe::splice, Partial("copies");

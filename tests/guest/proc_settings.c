@@ -161,4 +161,18 @@ static void queues(void)
     say("by another user: %s", written("/proc/sys/fs/mqueue/queues_max", "9"));
 }
 
-CHECK_MAIN(CASE(names), CASE(forms), CASE(system_v), CASE(queues))
+static void orders(void)
+{
+    say("read: %s", shown("/proc/sys/vm/compact_memory"));
+    struct stat data;
+    MUST(stat("/proc/sys/vm/drop_caches", &data));
+    say("mode %o", data.st_mode);
+    say("zero: %s", written("/proc/sys/vm/drop_caches", "0"));
+    say("no number: %s", written("/proc/sys/vm/drop_caches", "x"));
+    /* Not even root may do what the mode does not say. */
+    say("fixed: %s, %s", err(open("/proc/sys/kernel/version", O_WRONLY)), err(access("/proc/sys/kernel/version", W_OK)));
+    say("readable: %s, %s", err(open("/proc/sys/kernel/version", O_RDONLY)), err(access("/proc/sys/kernel/version", R_OK)));
+    say("program: %s", err(access("/proc/sys/kernel/version", X_OK)));
+}
+
+CHECK_MAIN(CASE(names), CASE(forms), CASE(system_v), CASE(queues), CASE(orders))

@@ -143,7 +143,7 @@ impl ProcMount {
     pub fn admit(&self, task: &CurrentTask, subject: &Subject, admission: Admission) -> Result<(), Errno> {
         let least = match admission {
             Admission::Tell => Hiding::Invisible,
-            Admission::Use => Hiding::NoAccess,
+            Admission::Use(_) => Hiding::NoAccess,
         };
         if self.admits(task, subject, least) {
             return Ok(());

@@ -9,7 +9,7 @@ use bartizan_sentry::vfs::{
     Attributes, DirectorySink, File, FileOps, FsStr, Inode, InodeOps, LinkTarget, NewNode, OpenRequest,
 };
 
-use super::{Content, PseudoFile, PseudoLink, Tree};
+use super::{Content, Modes, PseudoFile, PseudoLink, Tree};
 
 /// The name of an entry.
 type Name = Cow<'static, str>;
@@ -30,20 +30,28 @@ pub struct DirectoryBuilder {
     number: u64,
     parent: u64,
     entries: Vec<(Name, Arc<Inode>)>,
+    modes: Modes,
 }
 
 impl DirectoryBuilder {
     /// A directory with `number`, without entries, in directory number `parent`.
     pub fn new(tree: &Arc<Tree>, number: u64, parent: u64) -> Self {
-        Self { tree: Arc::clone(tree), number, parent, entries: Vec::new() }
+        Self { tree: Arc::clone(tree), number, parent, entries: Vec::new(), modes: Modes::Usual }
     }
 
     /// Adds a file with permissions `mode`.
     pub fn file(&mut self, name: impl Into<Name>, mode: u32, content: impl Content) -> &mut Self {
         let number = self.tree.next_number();
         let attributes = self.tree.attributes(FileType::Regular, mode);
-        let inode = self.tree.inode(number, FileType::Regular, PseudoFile::new(attributes, content));
+        let file = PseudoFile::new(attributes, content).with_modes(self.modes);
+        let inode = self.tree.inode(number, FileType::Regular, file);
         self.entries.push((name.into(), inode));
+        self
+    }
+
+    /// From now on the permission bits of files that are added, also below, are meant so.
+    pub fn modes(&mut self, modes: Modes) -> &mut Self {
+        self.modes = modes;
         self
     }
 
@@ -59,6 +67,7 @@ impl DirectoryBuilder {
     /// Adds a directory that `fill` fills.
     pub fn directory(&mut self, name: impl Into<Name>, fill: impl FnOnce(&mut Self)) -> &mut Self {
         let mut builder = Self::new(&self.tree, self.tree.next_number(), self.number);
+        builder.modes = self.modes;
         fill(&mut builder);
         let number = builder.number;
         self.entries.push((name.into(), self.tree.inode(number, FileType::Directory, builder.finish())));

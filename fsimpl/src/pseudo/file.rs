@@ -7,8 +7,8 @@ use bartizan_abi::{Errno, FileType};
 use bartizan_sentry::kernel::CurrentTask;
 use bartizan_sentry::sync::{LockClass, Mutex};
 use bartizan_sentry::vfs::{
-    AttributeChanges, Attributes, DataSink, DataSource, File, FileOps, Inode, InodeOps, LinkTarget,
-    OpenRequest, Written,
+    Admission, AttributeChanges, Attributes, DataSink, DataSource, File, FileOps, Inode, InodeOps,
+    LinkTarget, OpenRequest, Written,
 };
 
 /// The most that one write to a generated file may bring, bytes: Linux takes a page.
@@ -44,6 +44,17 @@ where
 pub struct PseudoFile {
     attributes: Attributes,
     content: Arc<dyn Content>,
+    modes: Modes,
+}
+
+/// Whether permission bits bind those too who have privilege.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Modes {
+    /// As everywhere.
+    #[default]
+    Usual,
+    /// They do, in a [guarded](bartizan_sentry::vfs::FilesystemOps::is_guarded) tree (`/proc/sys`).
+    Binding,
 }
 
 impl fmt::Debug for PseudoFile {
@@ -55,11 +66,31 @@ impl fmt::Debug for PseudoFile {
 impl PseudoFile {
     /// A file with these attributes and `content`.
     pub fn new(attributes: Attributes, content: impl Content) -> Self {
-        Self { attributes, content: Arc::new(content) }
+        Self { attributes, content: Arc::new(content), modes: Modes::Usual }
+    }
+
+    /// The same file with other rules.
+    pub fn with_modes(self, modes: Modes) -> Self {
+        Self { modes, ..self }
     }
 }
 
 impl InodeOps for PseudoFile {
+    fn admit(&self, task: &CurrentTask, admission: Admission) -> Result<(), Errno> {
+        let Admission::Use(may) = admission else { return Ok(()) };
+        let credentials = task.credentials();
+        let mode = self.attributes.mode;
+        let class = if credentials.euid == self.attributes.uid {
+            mode.owner()
+        } else if credentials.in_effective_group(self.attributes.gid) {
+            mode.group()
+        } else {
+            mode.other()
+        };
+        let bound = self.modes == Modes::Binding && class & may.bits() != may.bits();
+        if bound { Err(Errno::EACCES) } else { Ok(()) }
+    }
+
     fn attributes(&self, _inode: &Inode) -> Result<Attributes, Errno> {
         Ok(self.attributes)
     }

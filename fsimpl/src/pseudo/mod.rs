@@ -17,7 +17,7 @@ use bartizan_sentry::vfs::{
 };
 
 pub use directory::{DirectoryBuilder, Entries, OpenListing, StaticDirectory};
-pub use file::{Content, PseudoFile, PseudoLink, open_content};
+pub use file::{Content, Modes, PseudoFile, PseudoLink, open_content};
 
 /// Block size that `stat` and `statfs` show.
 const BLOCK_SIZE: u32 = 4096;

@@ -14,7 +14,7 @@ use super::signal::{Sender, Target, wake_waiters};
 use super::task::TaskState;
 use super::tree::{INIT, Process, TaskTree};
 use super::usage::Mode;
-use super::{CurrentTask, EndedTasks, Kernel, Task, TaskEnd};
+use super::{CurrentTask, Kernel, Task, TaskEnd};
 use crate::mm::MemoryManager;
 
 impl CurrentTask {
@@ -186,11 +186,7 @@ impl Kernel {
             let (user, system) = task.usage().times();
             group.add_ended_time(user, system);
             group.ended_io().add(task.io().counts());
-            self.statistics().count_ended_task(EndedTasks {
-                user,
-                system,
-                switches: task.usage().switches(),
-            });
+            self.statistics().count_ended_task(task.used());
             task.leave_cgroup();
             signals.hand_over(task.tid(), SigSet::FULL);
             signals.exit

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{EndedTasks, Kernel};
+use super::{EndedTasks, Kernel, Task};
 use crate::sync::{LockClass, Mutex};
 
 /// Over how many seconds averages are taken.
@@ -49,16 +49,36 @@ impl State {
     }
 }
 
+impl EndedTasks {
+    fn add(&mut self, other: Self) {
+        self.user = self.user.saturating_add(other.user);
+        self.nice = self.nice.saturating_add(other.nice);
+        self.system = self.system.saturating_add(other.system);
+        self.switches = self.switches.saturating_add(other.switches);
+    }
+
+    /// Time of all sorts, nanoseconds.
+    fn time(&self) -> u64 {
+        self.user.saturating_add(self.nice).saturating_add(self.system)
+    }
+}
+
+impl Task {
+    /// What it has used so far. All of its user time counts as what its nice value makes of it now.
+    pub(super) fn used(&self) -> EndedTasks {
+        let (user, system) = self.usage().times();
+        let (user, nice) = if self.scheduling().nice > 0 { (0, user) } else { (user, 0) };
+        EndedTasks { user, nice, system, switches: self.usage().switches() }
+    }
+}
+
 impl Kernel {
     /// What all tasks have used since the start, those that live among them.
     pub fn used(&self) -> EndedTasks {
         let tree = self.tree();
         let mut used = self.statistics().ended_tasks();
         for task in tree.tasks() {
-            let (user, system) = task.usage().times();
-            used.user = used.user.saturating_add(user);
-            used.system = used.system.saturating_add(system);
-            used.switches = used.switches.saturating_add(task.usage().switches());
+            used.add(task.used());
         }
         used
     }
@@ -67,7 +87,7 @@ impl Kernel {
     pub fn load_averages(&self) -> [f64; 3] {
         let used = self.used();
         let mut state = self.services.load().0.lock();
-        state.update(self.started().elapsed(), used.user.saturating_add(used.system));
+        state.update(self.started().elapsed(), used.time());
         state.averages
     }
 }

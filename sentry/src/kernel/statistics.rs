@@ -14,6 +14,7 @@ pub struct Statistics {
     out_of_memory: AtomicU64,
     /// What tasks that have ended have used, in nanoseconds, and how often they have slept.
     ended_user: AtomicU64,
+    ended_nice: AtomicU64,
     ended_system: AtomicU64,
     ended_switches: AtomicU64,
 }
@@ -23,6 +24,8 @@ pub struct Statistics {
 pub struct EndedTasks {
     /// User time, nanoseconds.
     pub user: u64,
+    /// User time of those that let others go first, which is not in `user`.
+    pub nice: u64,
     /// System time, nanoseconds.
     pub system: u64,
     /// How often they have given up the processor.
@@ -35,6 +38,7 @@ impl Default for Statistics {
             unimplemented: Mutex::new(LockClass::Table, BTreeMap::new()),
             out_of_memory: AtomicU64::new(0),
             ended_user: AtomicU64::new(0),
+            ended_nice: AtomicU64::new(0),
             ended_system: AtomicU64::new(0),
             ended_switches: AtomicU64::new(0),
         }
@@ -55,6 +59,7 @@ impl Statistics {
     /// Adds what a task that has ended has used.
     pub fn count_ended_task(&self, used: EndedTasks) {
         self.ended_user.fetch_add(used.user, Ordering::Relaxed);
+        self.ended_nice.fetch_add(used.nice, Ordering::Relaxed);
         self.ended_system.fetch_add(used.system, Ordering::Relaxed);
         self.ended_switches.fetch_add(used.switches, Ordering::Relaxed);
     }
@@ -63,6 +68,7 @@ impl Statistics {
     pub fn ended_tasks(&self) -> EndedTasks {
         EndedTasks {
             user: self.ended_user.load(Ordering::Relaxed),
+            nice: self.ended_nice.load(Ordering::Relaxed),
             system: self.ended_system.load(Ordering::Relaxed),
             switches: self.ended_switches.load(Ordering::Relaxed),
         }

@@ -275,7 +275,7 @@ fn searchable(task: &CurrentTask, path: Path) -> Result<Path, Errno> {
     if path.inode().kind() != FileType::Directory {
         return Err(Errno::ENOTDIR);
     }
-    path.inode().admit(Some(task), Admission::Use)?;
+    path.inode().admit(Some(task), Admission::Use(May::EXECUTE))?;
     path.check(&task.credentials(), May::EXECUTE)?;
     Ok(path)
 }

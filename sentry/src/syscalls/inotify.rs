@@ -38,7 +38,7 @@ pub fn inotify_add_watch(task: &CurrentTask, fd: FdNumber, path: UserPath, mask:
     if mask.contains(InotifyMask::IN_ONLYDIR) && found.inode().kind() != FileType::Directory {
         return Err(Errno::ENOTDIR.into());
     }
-    found.inode().admit(Some(task), Admission::Use)?;
+    found.inode().admit(Some(task), Admission::Use(May::READ))?;
     found.check(&task.credentials(), May::READ)?;
     Ok(inotify.add(found.inode(), mask)?)
 }

@@ -160,11 +160,11 @@ pub fn faccessat2(
     }
     let path = path.read(task)?;
     let found = task.resolve_at(fd, &path, flags - AtFlags::AT_EACCESS, FollowLast::Yes)?;
-    found.inode().admit(Some(task), Admission::Use)?;
     let credentials = task.credentials();
     let credentials =
         if flags.contains(AtFlags::AT_EACCESS) { (*credentials).clone() } else { credentials.for_access() };
     let may = May::from_bits_truncate(mode.bits());
+    found.inode().admit(Some(task), Admission::Use(may))?;
     let no_exec = found.mount.flags().contains(MountFlags::NO_EXEC);
     if may.contains(May::EXECUTE) && found.inode().kind() == FileType::Regular && no_exec {
         return Err(Errno::EACCES.into());

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bartizan_abi::{Errno, FileMode, FileType, RenameFlags, SealFlags};
 
 use super::acl::{Acl, AclKind};
+use super::permission::May;
 use super::write_count::WriteCount;
 use super::{
     AccessRule, AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest,
@@ -345,8 +346,8 @@ pub trait InodeOps: Send + Sync + Debug + Any {
 pub enum Admission {
     /// Its attributes.
     Tell,
-    /// To open it, or to go through it.
-    Use,
+    /// To open it, to go through it, or to know whether that is possible.
+    Use(May),
 }
 
 /// One rename, checked by the VFS.

@@ -151,7 +151,7 @@ fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<A
     if device && path.mount.flags().contains(MountFlags::NO_DEV) {
         return Err(Errno::EACCES.into());
     }
-    path.inode().admit(walker.task, Admission::Use)?;
+    path.inode().admit(walker.task, Admission::Use(may))?;
     path.check(walker.credentials, may)?;
     if flags.contains(OpenFlags::O_NOATIME) && !owns(&path.inode().attributes()?, walker.credentials) {
         return Err(Errno::EPERM.into());

@@ -278,7 +278,7 @@ impl Progress<'_> {
                 if self.at.inode().kind() != FileType::Directory {
                     return Err(Errno::ENOTDIR);
                 }
-                self.at.inode().admit(self.walker.task, Admission::Use)?;
+                self.at.inode().admit(self.walker.task, Admission::Use(May::EXECUTE))?;
                 self.at.inode().check(self.walker.credentials, May::EXECUTE)?;
             }
             if last {

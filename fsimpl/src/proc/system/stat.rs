@@ -10,6 +10,7 @@ use crate::proc::process::{self, TaskCount};
 /// What all processors did since the start, in ticks of `USER_HZ`.
 struct Processors {
     user: u64,
+    nice: u64,
     system: u64,
     idle: u64,
 }
@@ -21,8 +22,8 @@ const TICK: u64 = 1_000_000_000 / USER_HZ;
 fn used(tasks: &TaskCount) -> Processors {
     let up = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
     let whole = up.saturating_mul(processors() as u64) / TICK;
-    let (user, system) = (tasks.used.user / TICK, tasks.used.system / TICK);
-    Processors { user, system, idle: whole.saturating_sub(user).saturating_sub(system) }
+    let [user, nice, system] = [tasks.used.user, tasks.used.nice, tasks.used.system].map(|time| time / TICK);
+    Processors { user, nice, system, idle: whole.saturating_sub(user + nice + system) }
 }
 
 /// `/proc/stat`. Which task ran on which processor is not counted: each has its share.
@@ -30,12 +31,12 @@ pub fn stat(system: &System) -> Result<String, Errno> {
     let kernel = system.kernel()?;
     let tasks = process::count(&kernel);
     let all = used(&tasks);
-    let mut text = format!("cpu  {} 0 {} {} 0 0 0 0 0 0\n", all.user, all.system, all.idle);
+    let mut text = format!("cpu  {} {} {} {} 0 0 0 0 0 0\n", all.user, all.nice, all.system, all.idle);
     let count = processors() as u64;
     for number in 0..count {
         let share = |ticks: u64| ticks / count + u64::from(number < ticks % count);
-        let (user, kernel, idle) = (share(all.user), share(all.system), share(all.idle));
-        let _infallible = writeln!(text, "cpu{number} {user} 0 {kernel} {idle} 0 0 0 0 0 0");
+        let [user, nice, kernel, idle] = [all.user, all.nice, all.system, all.idle].map(share);
+        let _infallible = writeln!(text, "cpu{number} {user} {nice} {kernel} {idle} 0 0 0 0 0 0");
     }
     let _infallible = write!(
         text,

@@ -11,7 +11,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::System;
 use super::variables::{self, IpcLimit, ipc_limit, name, queue_limit, rounded_setting, semaphores, setting};
-use crate::pseudo::{Content, DirectoryBuilder};
+use crate::pseudo::{Content, DirectoryBuilder, Modes};
 
 /// Most groups of a process (`NGROUPS_MAX`).
 const NGROUPS_MAX: u32 = 65_536;
@@ -27,88 +27,100 @@ const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno user_notif tr
 
 /// Fills `/proc/sys`.
 pub fn fill(sys: &mut DirectoryBuilder, system: &System) {
-    sys.directory("fs", |fs| {
-        fs.file("file-max", 0o444, number(i64::MAX))
-            .file("aio-nr", 0o444, with_kernel(system, |kernel| kernel.aio_contexts().requests()))
-            .file("lease-break-time", 0o644, setting(system, |settings| &settings.lease_break_time))
-            .file("leases-enable", 0o444, number(1))
-            .file("dir-notify-enable", 0o444, number(1))
-            .file("inode-nr", 0o444, || Ok("0\t0\n".into()))
-            .file("inode-state", 0o444, || Ok("0\t0\t0\t0\t0\t0\t0\n".into()))
-            .file("dentry-state", 0o444, || Ok("0\t0\t45\t0\t0\t0\n".into()))
-            .file("pipe-user-pages-hard", 0o444, number(0))
-            .file("pipe-user-pages-soft", 0o444, number(0))
-            .file("protected_fifos", 0o444, number(0))
-            .file("protected_regular", 0o444, number(0))
-            .file("aio-max-nr", 0o644, setting(system, |settings| &settings.aio_requests))
-            .file("file-nr", 0o444, || Ok(format!("0\t0\t{}\n", i64::MAX)))
-            .file("nr_open", 0o444, number(NR_OPEN))
-            .file(
-                "pipe-max-size",
-                0o644,
-                rounded_setting(system, |settings| &settings.pipe_max_size, pipe_size),
-            )
-            .file("overflowuid", 0o444, number(65_534))
-            .file("overflowgid", 0o444, number(65_534))
-            .file("suid_dumpable", 0o444, number(0))
-            .file("protected_hardlinks", 0o444, number(1))
-            .file("protected_symlinks", 0o444, number(1))
-            .directory("inotify", |inotify| {
-                inotify
-                    .file("max_queued_events", 0o644, setting(system, |settings| &settings.inotify_events))
-                    .file("max_user_instances", 0o444, number(NR_OPEN))
-                    .file("max_user_watches", 0o644, setting(system, |settings| &settings.inotify_watches));
-            })
-            .directory("mqueue", |mqueue| {
-                let messages = |field| queue_limit(system, field, 1, HARD_MSGMAX);
-                let size = |field| queue_limit(system, field, LEAST_MSGSIZE, HARD_MSGSIZEMAX);
-                mqueue
-                    .file("msg_default", 0o644, messages(|limits| [&mut limits.msg_default]))
-                    .file("msg_max", 0o644, messages(|limits| [&mut limits.msg_max]))
-                    .file("msgsize_default", 0o644, size(|limits| [&mut limits.msgsize_default]))
-                    .file("msgsize_max", 0o644, size(|limits| [&mut limits.msgsize_max]))
-                    .file("queues_max", 0o644, variables::queues(system));
-            });
-    })
-    .directory("kernel", |kernel| fill_kernel(kernel, system))
-    .directory("net", |net| {
-        net.directory("core", |core| {
-            core.file("somaxconn", 0o444, number(4096))
-                .file("rmem_default", 0o444, number(DEFAULT_BUFFER))
-                .file("rmem_max", 0o444, number(MOST_BUFFER))
-                .file("wmem_default", 0o444, number(DEFAULT_BUFFER))
-                .file("wmem_max", 0o444, number(MOST_BUFFER));
+    sys.modes(Modes::Binding)
+        .directory("fs", |fs| {
+            fs.file("file-max", 0o444, number(i64::MAX))
+                .file("aio-nr", 0o444, with_kernel(system, |kernel| kernel.aio_contexts().requests()))
+                .file("mount-max", 0o444, number(100_000))
+                .file("lease-break-time", 0o644, setting(system, |settings| &settings.lease_break_time))
+                .file("leases-enable", 0o444, number(1))
+                .file("dir-notify-enable", 0o444, number(1))
+                .file("inode-nr", 0o444, || Ok("0\t0\n".into()))
+                .file("inode-state", 0o444, || Ok("0\t0\t0\t0\t0\t0\t0\n".into()))
+                .file("dentry-state", 0o444, || Ok("0\t0\t45\t0\t0\t0\n".into()))
+                .file("pipe-user-pages-hard", 0o444, number(0))
+                .file("pipe-user-pages-soft", 0o444, number(0))
+                .file("protected_fifos", 0o444, number(0))
+                .file("protected_regular", 0o444, number(0))
+                .file("aio-max-nr", 0o644, setting(system, |settings| &settings.aio_requests))
+                .file("file-nr", 0o444, || Ok(format!("0\t0\t{}\n", i64::MAX)))
+                .file("nr_open", 0o444, number(NR_OPEN))
+                .file(
+                    "pipe-max-size",
+                    0o644,
+                    rounded_setting(system, |settings| &settings.pipe_max_size, pipe_size),
+                )
+                .file("overflowuid", 0o444, number(65_534))
+                .file("overflowgid", 0o444, number(65_534))
+                .file("suid_dumpable", 0o444, number(0))
+                .file("protected_hardlinks", 0o444, number(1))
+                .file("protected_symlinks", 0o444, number(1))
+                .directory("inotify", |inotify| {
+                    inotify
+                        .file(
+                            "max_queued_events",
+                            0o644,
+                            setting(system, |settings| &settings.inotify_events),
+                        )
+                        .file("max_user_instances", 0o444, number(NR_OPEN))
+                        .file(
+                            "max_user_watches",
+                            0o644,
+                            setting(system, |settings| &settings.inotify_watches),
+                        );
+                })
+                .directory("mqueue", |mqueue| {
+                    let messages = |field| queue_limit(system, field, 1, HARD_MSGMAX);
+                    let size = |field| queue_limit(system, field, LEAST_MSGSIZE, HARD_MSGSIZEMAX);
+                    mqueue
+                        .file("msg_default", 0o644, messages(|limits| [&mut limits.msg_default]))
+                        .file("msg_max", 0o644, messages(|limits| [&mut limits.msg_max]))
+                        .file("msgsize_default", 0o644, size(|limits| [&mut limits.msgsize_default]))
+                        .file("msgsize_max", 0o644, size(|limits| [&mut limits.msgsize_max]))
+                        .file("queues_max", 0o644, variables::queues(system));
+                });
         })
-        .directory("unix", |unix| {
-            unix.file("max_dgram_qlen", 0o444, number(512));
+        .directory("kernel", |kernel| fill_kernel(kernel, system))
+        .directory("net", |net| {
+            net.directory("core", |core| {
+                core.file("somaxconn", 0o444, number(4096))
+                    .file("rmem_default", 0o444, number(DEFAULT_BUFFER))
+                    .file("rmem_max", 0o444, number(MOST_BUFFER))
+                    .file("wmem_default", 0o444, number(DEFAULT_BUFFER))
+                    .file("wmem_max", 0o444, number(MOST_BUFFER));
+            })
+            .directory("unix", |unix| {
+                unix.file("max_dgram_qlen", 0o444, number(512));
+            });
+        })
+        .directory("vm", |vm| {
+            vm.file("drop_caches", 0o200, Order { least: 1, most: 4 })
+                .file("compact_memory", 0o200, Order { least: 1, most: 1 })
+                .file("max_map_count", 0o444, number(MAX_MAP_COUNT))
+                .file("mmap_min_addr", 0o444, number(MMAP_MIN_ADDR))
+                .file("overcommit_memory", 0o444, number(0))
+                .file("overcommit_ratio", 0o444, number(50))
+                .file("overcommit_kbytes", 0o444, number(0))
+                .file("admin_reserve_kbytes", 0o444, number(8192))
+                .file("user_reserve_kbytes", 0o444, number(131_072))
+                .file("min_free_kbytes", 0o444, number(0))
+                .file("dirty_background_bytes", 0o444, number(0))
+                .file("dirty_background_ratio", 0o444, number(10))
+                .file("dirty_bytes", 0o444, number(0))
+                .file("dirty_ratio", 0o444, number(20))
+                .file("dirty_expire_centisecs", 0o444, number(3000))
+                .file("dirty_writeback_centisecs", 0o444, number(500))
+                .file("legacy_va_layout", 0o444, number(0))
+                .file("memfd_noexec", 0o444, number(0))
+                .file("nr_hugepages", 0o444, number(0))
+                .file("nr_overcommit_hugepages", 0o444, number(0))
+                .file("oom_kill_allocating_task", 0o444, number(0))
+                .file("page-cluster", 0o444, number(3))
+                .file("panic_on_oom", 0o444, number(0))
+                .file("vfs_cache_pressure", 0o444, number(100))
+                .file("zone_reclaim_mode", 0o444, number(0))
+                .file("swappiness", 0o444, number(60));
         });
-    })
-    .directory("vm", |vm| {
-        vm.file("max_map_count", 0o444, number(MAX_MAP_COUNT))
-            .file("mmap_min_addr", 0o444, number(MMAP_MIN_ADDR))
-            .file("overcommit_memory", 0o444, number(0))
-            .file("overcommit_ratio", 0o444, number(50))
-            .file("overcommit_kbytes", 0o444, number(0))
-            .file("admin_reserve_kbytes", 0o444, number(8192))
-            .file("user_reserve_kbytes", 0o444, number(131_072))
-            .file("min_free_kbytes", 0o444, number(0))
-            .file("dirty_background_bytes", 0o444, number(0))
-            .file("dirty_background_ratio", 0o444, number(10))
-            .file("dirty_bytes", 0o444, number(0))
-            .file("dirty_ratio", 0o444, number(20))
-            .file("dirty_expire_centisecs", 0o444, number(3000))
-            .file("dirty_writeback_centisecs", 0o444, number(500))
-            .file("legacy_va_layout", 0o444, number(0))
-            .file("memfd_noexec", 0o444, number(0))
-            .file("nr_hugepages", 0o444, number(0))
-            .file("nr_overcommit_hugepages", 0o444, number(0))
-            .file("oom_kill_allocating_task", 0o444, number(0))
-            .file("page-cluster", 0o444, number(3))
-            .file("panic_on_oom", 0o444, number(0))
-            .file("vfs_cache_pressure", 0o444, number(100))
-            .file("zone_reclaim_mode", 0o444, number(0))
-            .file("swappiness", 0o444, number(60));
-    });
 }
 
 fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
@@ -175,6 +187,25 @@ fn fill_kernel(kernel: &mut DirectoryBuilder, system: &System) {
 /// A line with a number that never changes.
 fn number(value: impl std::fmt::Display + Send + Sync + 'static) -> impl Content {
     move || Ok(format!("{value}\n"))
+}
+
+/// What has nothing to show, and takes a number as an order to tidy up, for which there is nothing to do here: no memory is used that
+/// could be given back.
+struct Order {
+    least: i128,
+    most: i128,
+}
+
+impl Content for Order {
+    fn generate(&self) -> Result<Vec<u8>, Errno> {
+        Ok(Vec::new())
+    }
+
+    fn store(&self, data: &[u8]) -> Result<(), Errno> {
+        let numbers = variables::parse(data, 1)?;
+        let possible = numbers.iter().all(|number| (self.least..=self.most).contains(number));
+        if possible { Ok(()) } else { Err(Errno::EINVAL) }
+    }
 }
 
 /// A line with a number that the kernel tells.

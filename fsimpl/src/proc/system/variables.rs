@@ -218,7 +218,7 @@ pub fn rounded_setting(
 ///
 /// # Errors
 /// `EINVAL` for what is no number.
-fn parse(data: &[u8], most: usize) -> Result<Vec<i128>, Errno> {
+pub fn parse(data: &[u8], most: usize) -> Result<Vec<i128>, Errno> {
     let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
     let words = text.split(|character: char| character == '\0' || character.is_ascii_whitespace());
     words.filter(|word| !word.is_empty()).take(most).map(number).collect()

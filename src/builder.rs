@@ -182,7 +182,8 @@ fn register_filesystems(kernel: &Kernel) {
         Ok(root)
     });
     types.register("mqueue", |new| {
-        new.kernel.ipc().message_files().root(new.kernel).ok_or(bartizan_abi::Errno::ENODEV)
+        let ipc = new.task.ipc();
+        ipc.message_files().root(new.kernel, &ipc).ok_or(bartizan_abi::Errno::ENODEV)
     });
     types.register("overlay", overlay::mount);
     types.register("tmpfs", |new| {

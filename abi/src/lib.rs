@@ -17,6 +17,7 @@ pub mod fs;
 pub mod io;
 pub mod ipc;
 pub mod memory;
+pub mod namespace;
 pub mod process;
 pub mod signal;
 pub mod socket;

@@ -28,10 +28,10 @@ pub const CASES: &[Case] = &[
         "mount_propagates_among_peers_and_to_slaves",
         NEEDS,
         "mkdir a b c; mount -t tmpfs a a; mount --make-shared a; mount --bind a b; mount --bind a c; mount --make-slave c; \
-         mkdir a/{x,y}; mount -t tmpfs x a/x; mount -t tmpfs y c/y; findmnt -n -R -o TARGET,PROPAGATION /tmp; \
-         umount b/x; findmnt -n -R -o TARGET /tmp; mount --make-rprivate /tmp; mount -t tmpfs x a/x; \
-         findmnt -n -R -o TARGET,PROPAGATION /tmp; mount --make-unbindable a; mount --bind a b; echo $?; \
-         mount --make-runbindable b; mount --rbind /tmp/b /mnt; echo $?; mount --move c a/y; findmnt -n -R -o TARGET /tmp",
+         mkdir a/{x,y}; mount -t tmpfs x a/x; mount -t tmpfs y c/y; findmnt -nrR -o TARGET,PROPAGATION /tmp | sort; \
+         umount b/x; findmnt -nrR -o TARGET /tmp | sort; mount --make-rprivate /tmp; mount -t tmpfs x a/x; \
+         findmnt -nrR -o TARGET,PROPAGATION /tmp | sort; mount --make-unbindable a; mount --bind a b; echo $?; \
+         mount --make-runbindable b; mount --rbind /tmp/b /mnt; echo $?; mount --move c a/y; findmnt -nrR -o TARGET /tmp | sort",
     )
     .with_errors(),
     Case::bash(

@@ -98,7 +98,7 @@ pub const CASES: &[Case] = &[
         &["inotifywait"],
         "mkdir /srv/w; cp /etc/hostname /srv/w/old; inotifywait -q -m -r --format '%w%f %e' /srv/w /etc/apt >events & for i in $(seq 200); do sleep 0.02; [ -e /srv/go ] && break; touch /srv/w/probe; grep -q probe events && break; done
          sleep 0.2; kill $!; wait 2>/dev/null; inotifywait -q -m -r --format '%w%f %e' /srv/w /etc/apt >events & sleep 1; echo x >/srv/w/new; echo y >>/srv/w/old; mv /srv/w/new /srv/w/newer; rm /srv/w/old; chmod 600 /srv/w/newer
-         mkdir /srv/w/d; echo z >>/etc/apt/sources.list; sleep 0.5; kill $!; wait 2>/dev/null; cat events",
+         mkdir /srv/w/d; echo z >>/etc/apt/sources.list; for i in $(seq 100); do tail -n 1 events | grep -q CLOSE_NOWRITE && break; sleep 0.05; done; sleep 0.5; kill $!; wait 2>/dev/null; cat events",
     )
     .changing_root(),
     Case::bash(

@@ -171,6 +171,13 @@ impl SigInfo {
         self.field(0).unwrap_or_default()
     }
 
+    /// Whether it tells who sent it or of which child it is: `si_pid` and `si_uid` (`siginfo_layout`).
+    pub fn has_sender(&self) -> bool {
+        let of_child = Signal::from_raw(self.si_signo) == Some(Signal::SIGCHLD) && self.si_code > 0;
+        let sent = self.si_code <= 0 && self.code() != SigCode::SI_TIMER && self.code() != SigCode::SI_SIGIO;
+        sent || of_child
+    }
+
     /// `si_uid`, where the union holds one.
     pub fn uid(&self) -> u32 {
         self.field(4).unwrap_or_default()

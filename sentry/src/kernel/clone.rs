@@ -14,7 +14,7 @@ use super::signal::TaskSignals;
 use super::task::{NewTask, TaskShared};
 use super::tree::{INIT, Process};
 use super::usage::Mode;
-use super::{CurrentTask, Kernel, Task, ThreadGroup};
+use super::{Credentials, CurrentTask, Kernel, Task, ThreadGroup};
 use crate::mm::UserPtr;
 use crate::syscalls::install_pidfd;
 use crate::{Restart, SysError, SysResult, WaitError};
@@ -56,6 +56,9 @@ impl CloneRequest {
             || needs(CloneFlags::CLONE_THREAD, CloneFlags::CLONE_SIGHAND)
             || has(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)
             || has(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_FS)
+            || has(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_SYSVSEM)
+            || has(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_THREAD)
+            || has(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_THREAD)
             || has(CloneFlags::CLONE_CLEAR_SIGHAND | CloneFlags::CLONE_SIGHAND)
             || has(CloneFlags::CLONE_PIDFD | CloneFlags::CLONE_THREAD)
         {
@@ -73,10 +76,10 @@ impl CurrentTask {
     /// `EINVAL`, `EPERM`, `EAGAIN` at limits, `ENOMEM`, `EFAULT`, `EEXIST`, `EMFILE`. With a signal pending, the call is made again after it.
     pub fn clone_task(&self, request: CloneRequest) -> SysResult<i32> {
         self.check_request(&request)?;
-        self.may_make_namespaces(request.flags)?;
+        let credentials = self.credentials_with(request.flags)?;
         self.check_process_limit()?;
         let fpu = self.save_fpu().map_err(|error| self.fatal(&error))?;
-        let child = self.fork_state(&request)?;
+        let child = self.fork_state(&request, credentials)?;
         let tid = child.tid();
         if request.flags.contains(CloneFlags::CLONE_PARENT_SETTID) {
             // As Linux, which has made the child by now and ignores a bad address.
@@ -111,7 +114,7 @@ impl CurrentTask {
     }
 
     /// Makes the child, with what it shares and what it gets a copy of, and puts it into the tree.
-    fn fork_state(&self, request: &CloneRequest) -> SysResult<Arc<Task>> {
+    fn fork_state(&self, request: &CloneRequest, credentials: Arc<Credentials>) -> SysResult<Arc<Task>> {
         {
             let mut signals = self.group().signals();
             if signals.has_work(self.tid()) {
@@ -123,8 +126,8 @@ impl CurrentTask {
                 own.forking = Some(SigSet::EMPTY);
             }
         }
-        let child = self.shared_for(request.flags).map_err(SysError::from);
-        let child = child.and_then(|shared| self.make_child(request, shared));
+        let child = self.shared_for(request.flags, &credentials).map_err(SysError::from);
+        let child = child.and_then(|shared| self.make_child(request, shared, credentials));
         self.with_signals(|own| own.forking = None);
         child
     }
@@ -148,25 +151,6 @@ impl CurrentTask {
         Ok(())
     }
 
-    /// Whether this task may make the namespaces that `flags` name. Of those there are UTS and mount namespaces; others are refused as by a
-    /// kernel that was built without them.
-    pub(super) fn may_make_namespaces(&self, flags: CloneFlags) -> Result<(), Errno> {
-        if !flags.intersects(CloneFlags::NAMESPACES) {
-            return Ok(());
-        }
-        let credentials = self.credentials();
-        if flags.contains(CloneFlags::CLONE_NEWUSER) || credentials.has_capability(Capability::CAP_SYS_ADMIN)
-        {
-            let known = CloneFlags::CLONE_NEWUTS.union(CloneFlags::CLONE_NEWNS);
-            match flags.intersects(CloneFlags::NAMESPACES.difference(known)) {
-                true => Err(Errno::EINVAL),
-                false => Ok(()),
-            }
-        } else {
-            Err(Errno::EPERM)
-        }
-    }
-
     /// `RLIMIT_NPROC`: `EAGAIN` for users without privileges.
     fn check_process_limit(&self) -> Result<(), Errno> {
         let credentials = self.credentials();
@@ -181,7 +165,7 @@ impl CurrentTask {
     }
 
     /// What the child shares with this task, or gets a copy of.
-    fn shared_for(&self, flags: CloneFlags) -> Result<TaskShared, Errno> {
+    fn shared_for(&self, flags: CloneFlags, credentials: &Credentials) -> Result<TaskShared, Errno> {
         let memory = self.mm();
         let memory = match flags.contains(CloneFlags::CLONE_VM) {
             true => memory,
@@ -191,7 +175,7 @@ impl CurrentTask {
         let files = if flags.contains(CloneFlags::CLONE_FILES) { files } else { files.duplicate() };
         let fs = self.fs_context();
         let fs = if flags.contains(CloneFlags::CLONE_NEWNS) {
-            fs.in_new_namespace(self.kernel().allocate_namespace())?
+            fs.in_new_namespace(self.kernel().allocate_namespace(), credentials.user_namespace.clone())?
         } else if flags.contains(CloneFlags::CLONE_FS) {
             fs
         } else {
@@ -201,7 +185,12 @@ impl CurrentTask {
     }
 
     /// Makes the child and puts it into the tree.
-    fn make_child(&self, request: &CloneRequest, shared: TaskShared) -> SysResult<Arc<Task>> {
+    fn make_child(
+        &self,
+        request: &CloneRequest,
+        shared: TaskShared,
+        credentials: Arc<Credentials>,
+    ) -> SysResult<Arc<Task>> {
         let flags = request.flags;
         let actions = self.actions();
         let actions = if flags.contains(CloneFlags::CLONE_SIGHAND) {
@@ -225,19 +214,14 @@ impl CurrentTask {
             true => Arc::clone(self.group()),
             false => self.new_group(tid)?,
         };
-        let new = NewTask {
-            tid,
-            group: Arc::clone(&group),
-            credentials: self.credentials(),
-            actions,
-            shared,
-            name: self.raw_name(),
-        };
+        let new =
+            NewTask { tid, group: Arc::clone(&group), credentials, actions, shared, name: self.raw_name() };
         let child = Task::new(self.kernel(), new);
         self.add_signals(&child, flags)?;
         child.inherit(self.task());
-        if flags.contains(CloneFlags::CLONE_NEWUTS) {
-            child.unshare_uts();
+        if flags.intersects(CloneFlags::NAMESPACES) {
+            let new = self.namespaces().unshared(self.kernel(), flags, &child.user_namespace());
+            child.set_namespaces(Arc::new(new));
         }
         if flags.contains(CloneFlags::CLONE_SYSVSEM) {
             *child.semaphore_undo() = Some(self.undo_list());

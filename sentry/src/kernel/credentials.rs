@@ -5,6 +5,8 @@
 use bartizan_abi::prctl::Securebits;
 use bartizan_abi::{Capability, CapabilitySet, Errno, FileMode};
 
+use super::user_namespace::{IdKind, UserNamespace};
+
 use crate::vfs::Attributes;
 
 /// An id that `set*id` calls leave as it is.
@@ -33,6 +35,7 @@ pub struct Credentials {
     pub ambient: CapabilitySet,
     pub securebits: u32,
     pub no_new_privs: bool,
+    pub user_namespace: UserNamespace,
 }
 
 /// The three capability sets that `capset(2)` replaces.
@@ -82,19 +85,20 @@ impl Credentials {
             ambient: CapabilitySet::EMPTY,
             securebits: 0,
             no_new_privs: false,
+            user_namespace: UserNamespace::default(),
         }
     }
 
-    /// Whether the capability is effective.
-    pub fn has_capability(&self, capability: Capability) -> bool {
-        self.effective.has(capability)
+    /// Whether user `uid` of the kernel is the superuser of the own namespace.
+    fn is_root(&self, uid: u32) -> bool {
+        self.user_namespace.root_uid() == Some(uid)
     }
 
     /// The identity that `access(2)` checks with: the real ids, and the capabilities that go with them.
     pub fn for_access(&self) -> Self {
         let mut real = Self { fsuid: self.uid, fsgid: self.gid, ..self.clone() };
         if !self.securebits().contains(Securebits::SECBIT_NO_SETUID_FIXUP) {
-            real.effective = if self.uid == 0 { self.permitted } else { CapabilitySet::empty() };
+            real.effective = if self.is_root(self.uid) { self.permitted } else { CapabilitySet::empty() };
         }
         real
     }
@@ -102,7 +106,11 @@ impl Credentials {
     /// The identity in a program that is executed; `file` tells of its set-id bits where those count (`execve(2)`).
     pub fn after_exec(&self, file: Option<&Attributes>) -> Self {
         let mut new = self.clone();
-        if let Some(file) = file {
+        let named = |file: &&Attributes| {
+            let namespace = &self.user_namespace;
+            namespace.has(IdKind::User, file.uid) && namespace.has(IdKind::Group, file.gid)
+        };
+        if let Some(file) = file.filter(named) {
             if file.mode.contains(FileMode::S_ISUID) {
                 new.euid = file.uid;
             }
@@ -122,9 +130,9 @@ impl Credentials {
     fn gain_capabilities(&mut self, old: &Self) {
         let bits = self.securebits();
         let (mut from_file, mut file_effective) = (CapabilitySet::empty(), false);
-        if !bits.contains(Securebits::SECBIT_NOROOT) && (self.euid == 0 || self.uid == 0) {
+        if !bits.contains(Securebits::SECBIT_NOROOT) && (self.is_root(self.euid) || self.is_root(self.uid)) {
             from_file = self.bounding.union(self.inheritable);
-            file_effective = self.euid == 0;
+            file_effective = self.is_root(self.euid);
         }
         if self.euid != old.uid || self.egid != old.gid {
             self.ambient = CapabilitySet::empty();
@@ -156,7 +164,7 @@ impl Credentials {
     pub fn set_uid(&self, uid: u32) -> Result<Self, Errno> {
         valid(uid)?;
         let mut new = self.clone();
-        if self.has_capability(Capability::CAP_SETUID) {
+        if self.has_own_capability(Capability::CAP_SETUID) {
             new.uid = uid;
             new.suid = uid;
         } else {
@@ -173,7 +181,7 @@ impl Credentials {
     /// # Errors
     /// `EPERM`.
     pub fn set_reuid(&self, uid: u32, euid: u32) -> Result<Self, Errno> {
-        if !self.has_capability(Capability::CAP_SETUID) {
+        if !self.has_own_capability(Capability::CAP_SETUID) {
             allow([UNCHANGED, self.uid, self.euid].contains(&uid))?;
             allow([UNCHANGED, self.uid, self.euid, self.suid].contains(&euid))?;
         }
@@ -193,7 +201,7 @@ impl Credentials {
     /// # Errors
     /// `EPERM`.
     pub fn set_resuid(&self, uid: u32, euid: u32, suid: u32) -> Result<Self, Errno> {
-        if !self.has_capability(Capability::CAP_SETUID) {
+        if !self.has_own_capability(Capability::CAP_SETUID) {
             let known = [UNCHANGED, self.uid, self.euid, self.suid];
             allow([uid, euid, suid].iter().all(|id| known.contains(id)))?;
         }
@@ -209,15 +217,15 @@ impl Credentials {
     /// `setfsuid(2)`: the changed copy, or none if the caller may not.
     pub fn set_fsuid(&self, fsuid: u32) -> Option<Self> {
         let known = [self.uid, self.euid, self.suid, self.fsuid].contains(&fsuid);
-        if fsuid == UNCHANGED || !known && !self.has_capability(Capability::CAP_SETUID) {
+        if fsuid == UNCHANGED || !known && !self.has_own_capability(Capability::CAP_SETUID) {
             return None;
         }
         let mut new = self.clone();
         new.fsuid = fsuid;
         if !self.securebits().contains(Securebits::SECBIT_NO_SETUID_FIXUP) {
-            if self.fsuid == 0 && fsuid != 0 {
+            if self.is_root(self.fsuid) && !self.is_root(fsuid) {
                 new.effective = self.effective.difference(CapabilitySet::FS);
-            } else if self.fsuid != 0 && fsuid == 0 {
+            } else if !self.is_root(self.fsuid) && self.is_root(fsuid) {
                 new.effective = self.effective | (self.permitted & CapabilitySet::FS);
             }
         }
@@ -231,7 +239,7 @@ impl Credentials {
     pub fn set_gid(&self, gid: u32) -> Result<Self, Errno> {
         valid(gid)?;
         let mut new = self.clone();
-        if self.has_capability(Capability::CAP_SETGID) {
+        if self.has_own_capability(Capability::CAP_SETGID) {
             new.gid = gid;
             new.sgid = gid;
         } else {
@@ -247,7 +255,7 @@ impl Credentials {
     /// # Errors
     /// `EPERM`.
     pub fn set_regid(&self, gid: u32, egid: u32) -> Result<Self, Errno> {
-        if !self.has_capability(Capability::CAP_SETGID) {
+        if !self.has_own_capability(Capability::CAP_SETGID) {
             allow([UNCHANGED, self.gid, self.egid].contains(&gid))?;
             allow([UNCHANGED, self.gid, self.egid, self.sgid].contains(&egid))?;
         }
@@ -266,7 +274,7 @@ impl Credentials {
     /// # Errors
     /// `EPERM`.
     pub fn set_resgid(&self, gid: u32, egid: u32, sgid: u32) -> Result<Self, Errno> {
-        if !self.has_capability(Capability::CAP_SETGID) {
+        if !self.has_own_capability(Capability::CAP_SETGID) {
             let known = [UNCHANGED, self.gid, self.egid, self.sgid];
             allow([gid, egid, sgid].iter().all(|id| known.contains(id)))?;
         }
@@ -281,10 +289,15 @@ impl Credentials {
     /// `setfsgid(2)`: the changed copy, or none if the caller may not.
     pub fn set_fsgid(&self, fsgid: u32) -> Option<Self> {
         let known = [self.gid, self.egid, self.sgid, self.fsgid].contains(&fsgid);
-        if fsgid == UNCHANGED || !known && !self.has_capability(Capability::CAP_SETGID) {
+        if fsgid == UNCHANGED || !known && !self.has_own_capability(Capability::CAP_SETGID) {
             return None;
         }
         Some(Self { fsgid, ..self.clone() })
+    }
+
+    /// Whether `setgroups(2)` is allowed.
+    pub fn may_set_groups(&self) -> bool {
+        self.has_own_capability(Capability::CAP_SETGID) && self.user_namespace.may_setgroups()
     }
 
     /// `setgroups(2)`.
@@ -292,7 +305,7 @@ impl Credentials {
     /// # Errors
     /// `EPERM` without `CAP_SETGID`, `EINVAL` for too many groups or for no group.
     pub fn set_groups(&self, groups: Vec<u32>) -> Result<Self, Errno> {
-        allow(self.has_capability(Capability::CAP_SETGID))?;
+        allow(self.may_set_groups())?;
         if groups.len() > MOST_GROUPS || groups.contains(&UNCHANGED) {
             return Err(Errno::EINVAL);
         }
@@ -305,7 +318,7 @@ impl Credentials {
     /// `EPERM`: for permitted ones that were not, effective ones that are not permitted, inheritable ones out of reach.
     pub fn set_capabilities(&self, sets: CapabilitySets) -> Result<Self, Errno> {
         let CapabilitySets { effective, permitted, inheritable } = sets;
-        if !self.has_capability(Capability::CAP_SETPCAP) {
+        if !self.has_own_capability(Capability::CAP_SETPCAP) {
             allow((self.inheritable | self.permitted).contains(inheritable))?;
         }
         allow((self.inheritable | self.bounding).contains(inheritable))?;
@@ -321,8 +334,10 @@ impl Credentials {
         if bits.contains(Securebits::SECBIT_NO_SETUID_FIXUP) {
             return;
         }
-        let has_root =
-            |credentials: &Self| [credentials.uid, credentials.euid, credentials.suid].contains(&0);
+        let has_root = |credentials: &Self| {
+            [credentials.uid, credentials.euid, credentials.suid].into_iter().any(|uid| self.is_root(uid))
+        };
+        let (was_root, is_root) = (old.is_root(old.euid), self.is_root(self.euid));
         if has_root(old) && !has_root(self) {
             if !bits.contains(Securebits::SECBIT_KEEP_CAPS) {
                 self.permitted = CapabilitySet::EMPTY;
@@ -330,10 +345,10 @@ impl Credentials {
             }
             self.ambient = CapabilitySet::EMPTY;
         }
-        if old.euid == 0 && self.euid != 0 {
+        if was_root && !is_root {
             self.effective = CapabilitySet::EMPTY;
         }
-        if old.euid != 0 && self.euid == 0 {
+        if !was_root && is_root {
             self.effective = self.permitted;
         }
     }

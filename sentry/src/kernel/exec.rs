@@ -47,16 +47,17 @@ impl CurrentTask {
         // From here on there is no way back.
         let secure = credentials.euid != old.uid || credentials.egid != old.gid;
         let personality = self.personality_after(secure);
+        let ids = &credentials.user_namespace;
         let load = LoadRequest {
             platform: self.kernel().platform(),
             memory: self.kernel().memory(),
             vdso: self.kernel().vdso(),
             limits,
             identity: Identity {
-                uid: credentials.uid,
-                euid: credentials.euid,
-                gid: credentials.gid,
-                egid: credentials.egid,
+                uid: ids.uid(credentials.uid),
+                euid: ids.uid(credentials.euid),
+                gid: ids.gid(credentials.gid),
+                egid: ids.gid(credentials.egid),
                 secure,
             },
             personality,

@@ -51,9 +51,7 @@ impl CurrentTask {
             return;
         }
         self.kernel().aio_contexts().remove_all(memory);
-        if !self.ipc().segments.is_empty() {
-            memory.detach_all(self.pid());
-        }
+        memory.detach_all(self.pid());
     }
 
     /// With its last task a process loses its record locks and is not told of messages any more.

@@ -73,16 +73,17 @@ impl Kernel {
         let mut name = [0; TASK_COMM_LEN];
         name[..program.task_name().len()].copy_from_slice(program.task_name());
         let opened = program.opened();
+        let ids = &credentials.user_namespace;
         let image = program.load(&LoadRequest {
             platform: self.platform(),
             memory: self.memory(),
             vdso: self.vdso(),
             limits: limits.memory(),
             identity: Identity {
-                uid: credentials.uid,
-                euid: credentials.euid,
-                gid: credentials.gid,
-                egid: credentials.egid,
+                uid: ids.uid(credentials.uid),
+                euid: ids.uid(credentials.euid),
+                gid: ids.gid(credentials.gid),
+                egid: ids.gid(credentials.egid),
                 secure: false,
             },
             personality: Default::default(),

@@ -6,6 +6,7 @@ use super::cgroup::Cgroups;
 use super::epoll::EpollNesting;
 use super::futex::Futexes;
 use super::load::Load;
+use super::nsfs::NamespaceFiles;
 use super::sysv::IpcNamespace;
 use super::timer::Timers;
 use super::unix::{AbstractNames, Flights};
@@ -30,6 +31,7 @@ pub(super) struct Services {
     cgroups: Cgroups,
     settings: Settings,
     load: Load,
+    pub(super) namespace_files: NamespaceFiles,
 }
 
 impl Services {

@@ -13,8 +13,10 @@ use super::futex::FutexOwner;
 use super::ptrace::Ptrace;
 use super::seccomp::Seccomp;
 use super::signal::SignalActions;
-use super::sysv::{IpcNamespace, UndoList};
-use super::{CpuUsage, Credentials, IoUsage, Kernel, Parker, Scheduling, ThreadGroup, UtsNames};
+use super::sysv::UndoList;
+use super::{
+    CpuUsage, Credentials, IoUsage, Kernel, Namespaces, Parker, Scheduling, ThreadGroup, UserNamespace,
+};
 use crate::mm::MemoryManager;
 use crate::sync::{LockClass, Mutex, MutexGuard};
 use crate::vfs::{FdTable, FsContext};
@@ -62,7 +64,7 @@ pub struct Task {
     seccomp: Seccomp,
     /// Where it stands as the tracee of another task.
     ptrace: Ptrace,
-    uts: ArcSwap<UtsNames>,
+    namespaces: ArcSwap<Namespaces>,
     /// Its control group; changes with the tree locked.
     cgroup: Mutex<Membership>,
 }
@@ -139,7 +141,7 @@ impl Task {
             semaphore_undo: Mutex::new(LockClass::TaskShared, None),
             seccomp: Seccomp::default(),
             ptrace: Ptrace::default(),
-            uts: ArcSwap::new(Arc::clone(kernel.uts())),
+            namespaces: ArcSwap::from_pointee(Namespaces::initial(kernel)),
             cgroup: Mutex::new(
                 LockClass::Table,
                 Membership { group: Arc::clone(kernel.cgroups().root()), before: (0, 0) },
@@ -177,8 +179,16 @@ impl Task {
         self.credentials.load_full()
     }
 
+    /// The user namespace that it is in.
+    pub fn user_namespace(&self) -> UserNamespace {
+        self.credentials.load().user_namespace.clone()
+    }
+
     /// Replaces who it is; only its own thread does. That it may gain no privileges stays.
     pub fn set_credentials(&self, credentials: Credentials) {
+        if self.tid() == self.pid() {
+            self.group.set_end_uid(credentials.uid);
+        }
         let new = Arc::new(credentials);
         self.credentials.rcu(|old| {
             if old.no_new_privs && !new.no_new_privs {
@@ -359,20 +369,14 @@ impl Task {
         &self.ptrace
     }
 
-    /// Its UTS namespace.
-    pub fn uts(&self) -> Arc<UtsNames> {
-        self.uts.load_full()
+    /// Its namespaces.
+    pub fn namespaces(&self) -> arc_swap::Guard<Arc<Namespaces>> {
+        self.namespaces.load()
     }
 
-    /// Gives it a UTS namespace of its own, with the names that it had so far; only its own thread does, or its parent before it runs.
-    pub(super) fn unshare_uts(&self) {
-        let identity = self.kernel.allocate_namespace();
-        self.uts.store(Arc::new(self.uts().duplicate(identity)));
-    }
-
-    /// Its namespace of System V IPC.
-    pub fn ipc(&self) -> &Arc<IpcNamespace> {
-        self.kernel.ipc()
+    /// Replaces its namespaces; only its own thread does, or its parent before it runs.
+    pub(super) fn set_namespaces(&self, new: Arc<Namespaces>) {
+        self.namespaces.store(new);
     }
 
     /// The semaphore operations that its end undoes, class `TaskShared`; none as long as it has made no such operation.
@@ -409,7 +413,7 @@ impl Task {
     pub(super) fn inherit(&self, parent: &Self) {
         *self.scheduling.lock() = parent.scheduling().for_child();
         self.set_personality(parent.personality());
-        self.uts.store(parent.uts());
+        self.set_namespaces(parent.namespaces.load_full());
         *self.cgroup.lock() = Membership { group: parent.cgroup(), before: (0, 0) };
     }
 

@@ -1,9 +1,11 @@
 //! Giving up what a task has in common with others (`unshare(2)`).
 
+use std::sync::Arc;
+
 use bartizan_abi::Errno;
 use bartizan_abi::process::CloneFlags;
 
-use super::CurrentTask;
+use super::{Credentials, CurrentTask};
 
 impl CurrentTask {
     /// Gives this task copies of its own of what `flags` name.
@@ -19,8 +21,11 @@ impl CurrentTask {
             | CloneFlags::CLONE_VM
             | CloneFlags::CLONE_FILES
             | CloneFlags::CLONE_SYSVSEM;
-        let flags =
+        let mut flags =
             CloneFlags::from_bits(flags).filter(|&flags| known.contains(flags)).ok_or(Errno::EINVAL)?;
+        if flags.contains(CloneFlags::CLONE_NEWUSER) {
+            flags |= CloneFlags::CLONE_THREAD | CloneFlags::CLONE_FS;
+        }
         let of_process = CloneFlags::CLONE_THREAD
             | CloneFlags::CLONE_SIGHAND
             | CloneFlags::CLONE_VM
@@ -28,20 +33,25 @@ impl CurrentTask {
         if flags.intersects(of_process) && self.group().signals().tasks.len() > 1 {
             return Err(Errno::EINVAL);
         }
-        self.may_make_namespaces(flags)?;
-        if flags.contains(CloneFlags::CLONE_SYSVSEM) {
+        let credentials = self.credentials_with(flags)?;
+        let owner = &credentials.user_namespace;
+        if flags.intersects(CloneFlags::CLONE_SYSVSEM | CloneFlags::CLONE_NEWIPC) {
             self.release_undo_list();
         }
         if flags.contains(CloneFlags::CLONE_NEWNS) {
-            self.replace_fs(self.fs_context().in_new_namespace(self.kernel().allocate_namespace())?);
+            let identity = self.kernel().allocate_namespace();
+            self.replace_fs(self.fs_context().in_new_namespace(identity, owner.clone())?);
         } else if flags.contains(CloneFlags::CLONE_FS) {
             self.replace_fs(self.fs_context().duplicate());
         }
         if flags.contains(CloneFlags::CLONE_FILES) {
             self.replace_files(self.fd_table().duplicate());
         }
-        if flags.contains(CloneFlags::CLONE_NEWUTS) {
-            self.unshare_uts();
+        if flags.intersects(CloneFlags::NAMESPACES) {
+            self.set_namespaces(Arc::new(self.namespaces().unshared(self.kernel(), flags, owner)));
+        }
+        if flags.contains(CloneFlags::CLONE_NEWUSER) {
+            self.set_credentials(Credentials::clone(&credentials));
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! UTS namespaces: host name and domain name (`uts_namespaces(7)`, `uname(2)`, `sethostname(2)`).
 
+use super::UserNamespace;
 use crate::sync::{LockClass, Mutex};
 
 /// The names that a UTS namespace gives the system.
 #[derive(Debug)]
 pub struct UtsNames {
     identity: u32,
+    owner: UserNamespace,
     names: Mutex<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -26,18 +28,28 @@ impl UtsNames {
     /// The initial namespace: `hostname`, cut to what fits, and no domain.
     pub fn new(mut hostname: Vec<u8>) -> Self {
         hostname.truncate(Self::NAME_MAX);
-        Self { identity: Self::INITIAL, names: Mutex::new(LockClass::Table, (hostname, b"(none)".to_vec())) }
+        let names = (hostname, b"(none)".to_vec());
+        Self {
+            identity: Self::INITIAL,
+            owner: UserNamespace::default(),
+            names: Mutex::new(LockClass::Table, names),
+        }
     }
 
-    /// Another namespace, with the number `identity` and for a start the same names (`CLONE_NEWUTS`).
-    pub fn duplicate(&self, identity: u32) -> Self {
+    /// Another namespace, with the number `identity` and for a start the same names, in `owner` (`CLONE_NEWUTS`).
+    pub fn duplicate(&self, identity: u32, owner: UserNamespace) -> Self {
         let names = self.names.lock().clone();
-        Self { identity, names: Mutex::new(LockClass::Table, names) }
+        Self { identity, owner, names: Mutex::new(LockClass::Table, names) }
     }
 
     /// The number that `/proc/[pid]/ns/uts` shows.
     pub fn identity(&self) -> u32 {
         self.identity
+    }
+
+    /// The user namespace whose administrators may change it.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
     }
 
     /// The host name.

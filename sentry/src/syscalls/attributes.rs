@@ -8,11 +8,11 @@ use bartizan_abi::{AT_FDCWD, AtFlags, Errno, FileMode, FileType, OpenFlags, Time
 use super::UserPath;
 use super::directory::check_owner;
 use crate::SysResult;
-use crate::kernel::{CurrentTask, realtime};
+use crate::kernel::{CurrentTask, IdKind, realtime};
 use crate::mm::UserPtr;
 use crate::vfs::leases::break_leases;
 use crate::vfs::permission::May;
-use crate::vfs::{AttributeChanges, FdNumber, FollowLast, Path, notify, writing};
+use crate::vfs::{AttributeChanges, Attributes, FdNumber, FollowLast, Path, notify, writing};
 
 /// Makes `changes` to what is at `path`, on a mount that allows it.
 fn change(path: &Path, changes: AttributeChanges) -> SysResult<()> {
@@ -35,8 +35,8 @@ fn change_mode(task: &CurrentTask, path: &Path, mode: u32) -> SysResult<()> {
     check_owner(task, path)?;
     let mut mode = FileMode::new(mode);
     let credentials = task.credentials();
-    let group = path.inode().attributes()?.gid;
-    if !credentials.in_group(group) && !credentials.has_capability(Capability::CAP_FSETID) {
+    let Attributes { uid, gid, .. } = path.inode().attributes()?;
+    if !credentials.in_group(gid) && !credentials.has_capability_over(Capability::CAP_FSETID, uid, gid) {
         mode -= FileMode::S_ISGID;
     }
     change(path, AttributeChanges { mode: Some(mode), ..AttributeChanges::default() })
@@ -76,15 +76,18 @@ pub fn fchmodat2(
 const UNCHANGED: u32 = u32::MAX;
 
 fn change_owner(task: &CurrentTask, path: &Path, uid: u32, gid: u32) -> SysResult<()> {
+    let named = |kind, id| match id {
+        UNCHANGED => Ok(None),
+        id => task.credentials().user_namespace.resolve(kind, id).map(Some).ok_or(Errno::EINVAL),
+    };
+    let (uid, gid) = (named(IdKind::User, uid)?, named(IdKind::Group, gid)?);
     if path.mount.is_read_only() {
         return Err(Errno::EROFS.into());
     }
     let attributes = path.inode().attributes()?;
     let credentials = task.credentials();
-    let capable = credentials.has_capability(Capability::CAP_CHOWN);
+    let capable = credentials.has_capability_over(Capability::CAP_CHOWN, attributes.uid, attributes.gid);
     let owner = credentials.fsuid == attributes.uid;
-    let uid = (uid != UNCHANGED).then_some(uid);
-    let gid = (gid != UNCHANGED).then_some(gid);
     let uid_allowed = uid.is_none_or(|uid| capable || owner && uid == attributes.uid);
     let gid_allowed =
         gid.is_none_or(|gid| capable || owner && (gid == attributes.gid || credentials.in_group(gid)));

@@ -8,27 +8,46 @@ use bartizan_abi::{
 };
 
 use crate::SysResult;
-use crate::kernel::{CapabilitySets, Credentials, CurrentTask, MOST_GROUPS};
+use crate::kernel::{CapabilitySets, Credentials, CurrentTask, IdKind, MOST_GROUPS, OVERFLOW_ID, UNCHANGED};
 use crate::mm::UserPtr;
+
+/// What one of the caller's ids is called in its namespace.
+fn named(task: &CurrentTask, kind: IdKind, which: fn(&Credentials) -> u32) -> u32 {
+    let credentials = task.credentials();
+    credentials.user_namespace.name(kind, which(&credentials)).unwrap_or(OVERFLOW_ID)
+}
+
+/// Whom `ids` mean in the caller's namespace; [`UNCHANGED`] means itself.
+///
+/// # Errors
+/// `EINVAL` for what means nobody.
+fn meant<const N: usize>(task: &CurrentTask, kind: IdKind, ids: [u32; N]) -> Result<[u32; N], Errno> {
+    let namespace = task.user_namespace();
+    let mut meant = ids;
+    for id in meant.iter_mut().filter(|id| **id != UNCHANGED) {
+        *id = namespace.resolve(kind, *id).ok_or(Errno::EINVAL)?;
+    }
+    Ok(meant)
+}
 
 /// `getuid(2)`.
 pub fn getuid(task: &CurrentTask) -> SysResult<u32> {
-    Ok(task.credentials().uid)
+    Ok(named(task, IdKind::User, |own| own.uid))
 }
 
 /// `geteuid(2)`.
 pub fn geteuid(task: &CurrentTask) -> SysResult<u32> {
-    Ok(task.credentials().euid)
+    Ok(named(task, IdKind::User, |own| own.euid))
 }
 
 /// `getgid(2)`.
 pub fn getgid(task: &CurrentTask) -> SysResult<u32> {
-    Ok(task.credentials().gid)
+    Ok(named(task, IdKind::Group, |own| own.gid))
 }
 
 /// `getegid(2)`.
 pub fn getegid(task: &CurrentTask) -> SysResult<u32> {
-    Ok(task.credentials().egid)
+    Ok(named(task, IdKind::Group, |own| own.egid))
 }
 
 /// `getresuid(2)`.
@@ -39,9 +58,10 @@ pub fn getresuid(
     suid: UserPtr<u32>,
 ) -> SysResult<()> {
     let credentials = task.credentials();
-    task.write_value(uid, &credentials.uid)?;
-    task.write_value(euid, &credentials.euid)?;
-    Ok(task.write_value(suid, &credentials.suid)?)
+    let ids = &credentials.user_namespace;
+    task.write_value(uid, &ids.uid(credentials.uid))?;
+    task.write_value(euid, &ids.uid(credentials.euid))?;
+    Ok(task.write_value(suid, &ids.uid(credentials.suid))?)
 }
 
 /// `getresgid(2)`.
@@ -52,20 +72,36 @@ pub fn getresgid(
     sgid: UserPtr<u32>,
 ) -> SysResult<()> {
     let credentials = task.credentials();
-    task.write_value(gid, &credentials.gid)?;
-    task.write_value(egid, &credentials.egid)?;
-    Ok(task.write_value(sgid, &credentials.sgid)?)
+    let ids = &credentials.user_namespace;
+    task.write_value(gid, &ids.gid(credentials.gid))?;
+    task.write_value(egid, &ids.gid(credentials.egid))?;
+    Ok(task.write_value(sgid, &ids.gid(credentials.sgid))?)
+}
+
+/// Whether `new` has no capability that `old` has not, be it because its user made the namespace (`cred_cap_issubset`).
+fn is_subset(new: &Credentials, old: &Credentials) -> bool {
+    if new.user_namespace == old.user_namespace {
+        return old.permitted.contains(new.permitted);
+    }
+    let mut at = Some(new.user_namespace.clone());
+    while let Some(namespace) = at {
+        if namespace.parent() == Some(&old.user_namespace) && namespace.owner() == old.euid {
+            return true;
+        }
+        at = namespace.parent().cloned();
+    }
+    false
 }
 
 /// Replaces the caller's identity. A process that changes who it acts as is no longer open to others (`PR_SET_DUMPABLE`).
-fn commit(
+pub(super) fn commit(
     task: &CurrentTask,
     change: impl FnOnce(&Credentials) -> Result<Credentials, Errno>,
 ) -> SysResult<()> {
     let old = task.credentials();
     let new = change(&old)?;
     let same_actor = |of: &Credentials| (of.euid, of.egid, of.fsuid, of.fsgid);
-    if same_actor(&old) != same_actor(&new) || !old.permitted.contains(new.permitted) {
+    if same_actor(&old) != same_actor(&new) || !is_subset(&new, &old) {
         task.group().set_dumpable(0);
         task.set_parent_death_signal(0);
     }
@@ -75,50 +111,56 @@ fn commit(
 
 /// `setuid(2)`.
 pub fn setuid(task: &CurrentTask, uid: u32) -> SysResult<()> {
+    let [uid] = meant(task, IdKind::User, [uid])?;
     commit(task, |old| old.set_uid(uid))
 }
 
 /// `setreuid(2)`.
 pub fn setreuid(task: &CurrentTask, uid: u32, euid: u32) -> SysResult<()> {
+    let [uid, euid] = meant(task, IdKind::User, [uid, euid])?;
     commit(task, |old| old.set_reuid(uid, euid))
 }
 
 /// `setresuid(2)`.
 pub fn setresuid(task: &CurrentTask, uid: u32, euid: u32, suid: u32) -> SysResult<()> {
+    let [uid, euid, suid] = meant(task, IdKind::User, [uid, euid, suid])?;
     commit(task, |old| old.set_resuid(uid, euid, suid))
 }
 
 /// `setfsuid(2)`: gives the old id in any case.
 pub fn setfsuid(task: &CurrentTask, fsuid: u32) -> SysResult<u32> {
     let old = task.credentials();
-    if let Some(new) = old.set_fsuid(fsuid) {
+    if let Some(new) = meant(task, IdKind::User, [fsuid]).ok().and_then(|[fsuid]| old.set_fsuid(fsuid)) {
         commit(task, |_| Ok(new))?;
     }
-    Ok(old.fsuid)
+    Ok(old.user_namespace.uid(old.fsuid))
 }
 
 /// `setgid(2)`.
 pub fn setgid(task: &CurrentTask, gid: u32) -> SysResult<()> {
+    let [gid] = meant(task, IdKind::Group, [gid])?;
     commit(task, |old| old.set_gid(gid))
 }
 
 /// `setregid(2)`.
 pub fn setregid(task: &CurrentTask, gid: u32, egid: u32) -> SysResult<()> {
+    let [gid, egid] = meant(task, IdKind::Group, [gid, egid])?;
     commit(task, |old| old.set_regid(gid, egid))
 }
 
 /// `setresgid(2)`.
 pub fn setresgid(task: &CurrentTask, gid: u32, egid: u32, sgid: u32) -> SysResult<()> {
+    let [gid, egid, sgid] = meant(task, IdKind::Group, [gid, egid, sgid])?;
     commit(task, |old| old.set_resgid(gid, egid, sgid))
 }
 
 /// `setfsgid(2)`: gives the old id in any case.
 pub fn setfsgid(task: &CurrentTask, fsgid: u32) -> SysResult<u32> {
     let old = task.credentials();
-    if let Some(new) = old.set_fsgid(fsgid) {
+    if let Some(new) = meant(task, IdKind::Group, [fsgid]).ok().and_then(|[fsgid]| old.set_fsgid(fsgid)) {
         commit(task, |_| Ok(new))?;
     }
-    Ok(old.fsgid)
+    Ok(old.user_namespace.gid(old.fsgid))
 }
 
 /// `getgroups(2)`.
@@ -129,7 +171,9 @@ pub fn getgroups(task: &CurrentTask, size: i32, list: UserPtr<u32>) -> SysResult
         if size < credentials.groups.len() {
             return Err(Errno::EINVAL.into());
         }
-        task.write_slice(list, &credentials.groups)?;
+        let ids = &credentials.user_namespace;
+        let named: Vec<u32> = credentials.groups.iter().map(|&group| ids.gid(group)).collect();
+        task.write_slice(list, &named)?;
     }
     Ok(credentials.groups.len())
 }
@@ -137,12 +181,16 @@ pub fn getgroups(task: &CurrentTask, size: i32, list: UserPtr<u32>) -> SysResult
 /// `setgroups(2)`.
 pub fn setgroups(task: &CurrentTask, size: u32, list: UserPtr<u32>) -> SysResult<()> {
     let old = task.credentials();
-    old.set_groups(Vec::new())?;
+    if !old.may_set_groups() {
+        return Err(Errno::EPERM.into());
+    }
     let size = size as usize;
     if size > MOST_GROUPS {
         return Err(Errno::EINVAL.into());
     }
-    let groups = task.read_slice(list, size)?;
+    let named: Vec<u32> = task.read_slice(list, size)?;
+    let meant = named.iter().map(|&group| old.user_namespace.resolve(IdKind::Group, group));
+    let groups = meant.collect::<Option<Vec<u32>>>().ok_or(Errno::EINVAL)?;
     commit(task, |old| old.set_groups(groups))
 }
 

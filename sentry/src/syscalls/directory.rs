@@ -195,7 +195,7 @@ pub fn linkat(
         return Err(Errno::EINVAL.into());
     }
     let old = old.read(task)?;
-    let capable = task.credentials().has_capability(Capability::CAP_DAC_READ_SEARCH);
+    let capable = task.credentials().has_own_capability(Capability::CAP_DAC_READ_SEARCH);
     if old.is_empty() && flags.contains(AtFlags::AT_EMPTY_PATH) && !capable {
         return Err(Errno::ENOENT.into());
     }
@@ -300,7 +300,7 @@ pub fn chroot(task: &CurrentTask, path: UserPath) -> SysResult<()> {
     let path = path.read(task)?;
     let found = task.walk(FdNumber(AT_FDCWD), &path, |walker| walker.resolve(&path, FollowLast::Yes))?;
     let found = searchable(task, found)?;
-    if !task.credentials().has_capability(Capability::CAP_SYS_CHROOT) {
+    if !task.credentials().has_own_capability(Capability::CAP_SYS_CHROOT) {
         return Err(Errno::EPERM.into());
     }
     task.fs_context().set_root(found);

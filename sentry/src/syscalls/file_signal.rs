@@ -99,7 +99,8 @@ pub(super) fn fcntl(
         }
         FcntlCommand::F_GETOWNER_UIDS => {
             let (uid, euid) = signals.set_by();
-            task.write_value(UserPtr::new(pointer), &[uid, euid])?;
+            let ids = task.user_namespace();
+            task.write_value(UserPtr::new(pointer), &[uid, euid].map(|id| ids.uid(id)))?;
         }
         FcntlCommand::F_SETSIG => {
             let signal = i32::try_from(argument).map_err(|_| Errno::EINVAL)?;

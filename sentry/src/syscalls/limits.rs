@@ -49,9 +49,10 @@ fn group_of(task: &CurrentTask, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
     let other = task.kernel().tree().task(pid).cloned().ok_or(Errno::ESRCH)?;
     let credentials = task.credentials();
     let same_process = Arc::ptr_eq(other.group(), task.group());
+    let theirs = other.credentials();
     if !same_process
-        && !credentials.matches(&other.credentials())
-        && !credentials.has_capability(Capability::CAP_SYS_RESOURCE)
+        && !credentials.matches(&theirs)
+        && !credentials.has_capability_in(Capability::CAP_SYS_RESOURCE, &theirs.user_namespace)
     {
         return Err(Errno::EPERM);
     }

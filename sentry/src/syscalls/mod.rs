@@ -31,6 +31,7 @@ mod mount_filesystem;
 mod mount_query;
 mod mount_tree;
 mod mqueue;
+mod namespace;
 mod open;
 mod pidfd;
 mod pipe;
@@ -64,6 +65,7 @@ mod wait;
 mod xattr;
 mod xattr_at;
 
+pub(crate) use anonymous::install;
 pub use argument::{Argument, IntoRegister, UserPath};
 pub use compatibility::compatibility_page;
 pub use dispatch::{dispatch, dispatch_checked};

@@ -70,7 +70,8 @@ pub fn mount(
         let kind = kind.ok_or(Errno::EINVAL)?;
         let make = task.kernel().filesystem_types().find(&kind).ok_or(Errno::ENODEV)?;
         let resolve = |path: &[u8]| resolve(task, path, FollowLast::Yes);
-        let root = make(&NewFilesystem { kernel: task.kernel(), options: &options, resolve: &resolve })?;
+        let root =
+            make(&NewFilesystem { kernel: task.kernel(), task, options: &options, resolve: &resolve })?;
         if request.contains(Request::MS_RDONLY) {
             root.filesystem.set_read_only(true)?;
         }
@@ -113,7 +114,11 @@ pub(super) fn resolve(task: &CurrentTask, path: &[u8], follow: FollowLast) -> Re
 }
 
 pub(super) fn check_privilege(task: &CurrentTask) -> Result<(), Errno> {
-    if task.credentials().has_capability(Capability::CAP_SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+    let owner = task.fs_context().namespace().owner().clone();
+    match task.credentials().has_capability_in(Capability::CAP_SYS_ADMIN, &owner) {
+        true => Ok(()),
+        false => Err(Errno::EPERM),
+    }
 }
 
 /// The flags of a mount that `request` asks for.

@@ -141,7 +141,7 @@ fn create(task: &CurrentTask, configuration: &FsConfiguration) -> Result<(), Err
         check_privilege(task)?;
         let resolve = |path: &FsStr| resolve(task, path, FollowLast::Yes);
         let root =
-            make(&NewFilesystem { kernel: task.kernel(), options: &order.options, resolve: &resolve })?;
+            make(&NewFilesystem { kernel: task.kernel(), task, options: &order.options, resolve: &resolve })?;
         if order.read_only == Some(true) {
             root.filesystem.set_read_only(true)?;
         }

@@ -66,7 +66,7 @@ fn find(task: &CurrentTask, unique: u64, root: &Path) -> Result<MountReport, Err
     let id = unique.checked_sub(Mount::UNIQUE_OFFSET).ok_or(Errno::ENOENT)?;
     let fs = task.fs_context();
     let (report, reached) = fs.namespace().report(id, root).ok_or(Errno::ENOENT)?;
-    if reached || task.credentials().has_capability(Capability::CAP_SYS_ADMIN) {
+    if reached || task.credentials().has_capability_in(Capability::CAP_SYS_ADMIN, fs.namespace().owner()) {
         Ok(report)
     } else {
         Err(Errno::EPERM)

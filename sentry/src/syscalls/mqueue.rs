@@ -38,8 +38,9 @@ pub fn mq_open(
     let wanted = attributes.optional().map(|attributes| task.read_value(attributes)).transpose()?;
     let name = name.read(task)?;
     check_name(&name)?;
-    let files = task.ipc().message_files();
-    let root = files.directory(task.kernel())?;
+    let ipc = task.ipc();
+    let files = ipc.message_files();
+    let root = files.directory(task.kernel(), &ipc)?;
     let directory = directory_of(&root)?;
     let existing = directory.find(&name);
     let made = existing.is_none();
@@ -51,7 +52,7 @@ pub fn mq_open(
         None if !flags.contains(OpenFlags::O_CREAT) => return Err(Errno::ENOENT.into()),
         None => make(task, &root, &name, mode, wanted.as_ref())?,
     };
-    let path = files.path(task.kernel(), &name, Arc::clone(&inode))?;
+    let path = files.path(task.kernel(), &ipc, &name, Arc::clone(&inode))?;
     let creation = OpenFlags::O_CREAT | OpenFlags::O_EXCL | OpenFlags::O_NOCTTY | OpenFlags::O_TRUNC;
     let kept = flags - creation - OpenFlags::O_CLOEXEC;
     let file = File::new(Box::new(QueueFile::new(&inode)), path, kept);
@@ -102,7 +103,8 @@ fn make(
 pub fn mq_unlink(task: &CurrentTask, name: UserPath) -> SysResult<()> {
     let name = name.read(task)?;
     check_name(&name)?;
-    let root = task.ipc().message_files().directory(task.kernel())?;
+    let ipc = task.ipc();
+    let root = ipc.message_files().directory(task.kernel(), &ipc)?;
     let directory = directory_of(&root)?;
     let inode = directory.find(&name).ok_or(Errno::ENOENT)?;
     let credentials = task.credentials();

@@ -149,7 +149,7 @@ fn check(valid: bool) -> SysResult<()> {
 }
 
 fn require(task: &CurrentTask, capability: Capability) -> SysResult<()> {
-    if task.credentials().has_capability(capability) { Ok(()) } else { Err(Errno::EPERM.into()) }
+    if task.credentials().has_own_capability(capability) { Ok(()) } else { Err(Errno::EPERM.into()) }
 }
 
 /// The capability with this number.

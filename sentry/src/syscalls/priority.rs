@@ -6,7 +6,7 @@ use bartizan_abi::Errno;
 use bartizan_abi::process::{Capability, IoPriorityClass, PriorityWhich, SchedPolicy};
 
 use crate::SysResult;
-use crate::kernel::{Changer, CurrentTask, NICE, Scheduling, Task, is_realtime};
+use crate::kernel::{Changer, CurrentTask, IdKind, NICE, Scheduling, Task, is_realtime};
 
 /// The bits of an I/O priority below its class.
 const IO_CLASS_SHIFT: u32 = 13;
@@ -34,9 +34,13 @@ fn targets(task: &CurrentTask, which: PriorityWhich, who: i32) -> Result<Vec<Arc
             of_processes(&|process| process.process_group == group)
         }
         PriorityWhich::PRIO_USER => {
-            let user = if who == 0 { task.credentials().uid } else { who.cast_unsigned() };
+            let credentials = task.credentials();
+            let user = match who {
+                0 => Some(credentials.uid),
+                who => credentials.user_namespace.resolve(IdKind::User, who.cast_unsigned()),
+            };
             let mut all = of_processes(&|_| true);
-            all.retain(|task| task.credentials().uid == user);
+            all.retain(|task| Some(task.credentials().uid) == user);
             all
         }
     };
@@ -57,8 +61,10 @@ pub fn setpriority(task: &CurrentTask, which: i32, who: i32, nice: i32) -> SysRe
     let mut result = Ok(());
     for target in targets(task, which, who)? {
         let by = Changer::new(&credentials, &target);
-        let real_owner = credentials.euid == target.credentials().uid;
-        if !real_owner && !by.owns && !credentials.has_capability(Capability::CAP_SYS_NICE) {
+        let theirs = target.credentials();
+        let real_owner = credentials.euid == theirs.uid;
+        let privileged = credentials.has_capability_in(Capability::CAP_SYS_NICE, &theirs.user_namespace);
+        if !real_owner && !by.owns && !privileged {
             result = Err(Errno::EPERM);
             continue;
         }

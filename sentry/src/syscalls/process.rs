@@ -115,11 +115,6 @@ pub fn vfork(task: &CurrentTask) -> SysResult<i32> {
     task.clone_task(plain(CloneFlags::CLONE_VFORK | CloneFlags::CLONE_VM))
 }
 
-/// `unshare(2)`.
-pub fn unshare(task: &CurrentTask, flags: u64) -> SysResult<()> {
-    Ok(task.unshare(flags)?)
-}
-
 /// `_exit(2)` of one thread.
 pub fn exit(task: &CurrentTask, code: i32) -> SysResult<()> {
     task.request_end(TaskEnd::Task((code & 0xff) as u8));

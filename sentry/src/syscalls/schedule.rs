@@ -60,7 +60,9 @@ pub fn sched_setaffinity(task: &CurrentTask, tid: i32, size: u32, mask: UserAddr
     task.read_bytes(mask, &mut bytes)?;
     let target = find(task, tid)?;
     let credentials = task.credentials();
-    if !Changer::new(&credentials, &target).owns && !credentials.has_capability(Capability::CAP_SYS_NICE) {
+    let namespace = &target.credentials().user_namespace;
+    let privileged = credentials.has_capability_in(Capability::CAP_SYS_NICE, namespace);
+    if !Changer::new(&credentials, &target).owns && !privileged {
         return Err(Errno::EPERM.into());
     }
     let wanted = CpuSet::from_bytes(&bytes).intersection(all);

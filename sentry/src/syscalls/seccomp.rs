@@ -99,7 +99,7 @@ fn read_program(task: &CurrentTask, pointer: UserPtr<SockFprog>) -> Result<Progr
         return Err(Errno::EINVAL);
     }
     let credentials = task.credentials();
-    if !credentials.no_new_privs && !credentials.has_capability(Capability::CAP_SYS_ADMIN) {
+    if !credentials.no_new_privs && !credentials.has_own_capability(Capability::CAP_SYS_ADMIN) {
         return Err(Errno::EACCES);
     }
     let filter: Vec<SockFilter> = task.read_slice(UserPtr::new(UserAddr(header.filter)), count)?;

@@ -134,8 +134,8 @@ fn set_all(task: &CurrentTask, address: UserAddr, size: u64) -> SysResult<u64> {
     };
     if map.exe_fd != u32::MAX {
         let credentials = task.credentials();
-        if !credentials.has_capability(Capability::CAP_CHECKPOINT_RESTORE)
-            && !credentials.has_capability(Capability::CAP_SYS_ADMIN)
+        if !credentials.has_own_capability(Capability::CAP_CHECKPOINT_RESTORE)
+            && !credentials.has_own_capability(Capability::CAP_SYS_ADMIN)
         {
             return Err(Errno::EPERM.into());
         }

@@ -7,7 +7,7 @@ use bartizan_abi::signal::{MaskHow, SigAction, SigActionFlags, SigCode, SigInfo,
 use bartizan_abi::{Errno, Timespec};
 
 use crate::kernel::signal::{Sender, Target, may_signal};
-use crate::kernel::{CurrentTask, Process, Task, TaskTree, deadline_after};
+use crate::kernel::{CurrentTask, IdKind, OVERFLOW_ID, Process, Task, TaskTree, deadline_after};
 use crate::mm::UserPtr;
 use crate::{Restart, SysError, SysResult, WaitError};
 
@@ -310,6 +310,11 @@ fn send_to_task(
 fn read_info(task: &CurrentTask, info: UserPtr<SigInfo>, signal: i32, own: bool) -> SysResult<SigInfo> {
     let mut info = task.read_value(info)?;
     info.si_signo = signal;
+    if info.has_sender() {
+        // As all ids that are kept; those of the receiver's namespace come when it is sent.
+        let uid = task.user_namespace().resolve(IdKind::User, info.uid());
+        info.set_sender(info.pid(), uid.unwrap_or(OVERFLOW_ID));
+    }
     if !own && (info.si_code >= 0 || info.code() == SigCode::SI_TKILL) {
         return Err(Errno::EPERM.into());
     }

@@ -6,22 +6,23 @@ use bartizan_abi::{
 
 use super::UserPath;
 use crate::SysResult;
-use crate::kernel::CurrentTask;
+use crate::kernel::{CurrentTask, UserNamespace};
 use crate::mm::{UserAddr, UserPtr};
 use crate::vfs::permission::May;
 use crate::vfs::{Admission, Attributes, FdNumber, FollowLast, MountFlags, Path, link_text};
 
-/// `struct stat` of what is at `path`.
+/// `struct stat` of what is at `path`, for a task.
 fn stat_of(task: &CurrentTask, path: &Path) -> Result<Stat, Errno> {
     path.inode().admit(Some(task), Admission::Tell)?;
+    let ids = task.user_namespace();
     let attributes = path.inode().attributes()?;
     Ok(Stat {
         st_dev: path.inode().filesystem().device.to_u64(),
         st_ino: path.inode().number(),
         st_nlink: u64::from(attributes.links),
         st_mode: attributes.mode.with_type(attributes.kind),
-        st_uid: attributes.uid,
-        st_gid: attributes.gid,
+        st_uid: ids.uid(attributes.uid),
+        st_gid: ids.gid(attributes.gid),
         st_rdev: attributes.device.to_u64(),
         st_size: i64::try_from(attributes.size).unwrap_or(i64::MAX),
         st_blksize: i64::from(attributes.block_size),
@@ -93,10 +94,11 @@ pub fn statx(
     let found = resolve(task, fd, path, flags)?;
     found.inode().admit(Some(task), Admission::Tell)?;
     let attributes = found.inode().attributes()?;
-    Ok(task.write_value(status, &statx_of(&found, &attributes, StatxMask::from_bits_truncate(mask)))?)
+    let told = statx_of(&task.user_namespace(), &found, &attributes, StatxMask::from_bits_truncate(mask));
+    Ok(task.write_value(status, &told)?)
 }
 
-fn statx_of(path: &Path, attributes: &Attributes, asked: StatxMask) -> Statx {
+fn statx_of(ids: &UserNamespace, path: &Path, attributes: &Attributes, asked: StatxMask) -> Statx {
     let device = path.inode().filesystem().device;
     let unique = asked.contains(StatxMask::STATX_MNT_ID_UNIQUE);
     let mount_id = if unique { StatxMask::STATX_MNT_ID_UNIQUE } else { StatxMask::STATX_MNT_ID };
@@ -109,8 +111,8 @@ fn statx_of(path: &Path, attributes: &Attributes, asked: StatxMask) -> Statx {
         stx_attributes: if path.is_mount_root() { root } else { 0 },
         stx_attributes_mask: root,
         stx_nlink: attributes.links,
-        stx_uid: attributes.uid,
-        stx_gid: attributes.gid,
+        stx_uid: ids.uid(attributes.uid),
+        stx_gid: ids.gid(attributes.gid),
         stx_mode: (attributes.mode.with_type(attributes.kind) & 0xffff) as u16,
         stx_ino: path.inode().number(),
         stx_size: attributes.size,

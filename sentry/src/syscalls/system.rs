@@ -41,7 +41,9 @@ pub fn uname(task: &CurrentTask, pointer: UserPtr<UtsName>) -> SysResult<()> {
 
 /// A new name of the machine, if the caller may set one.
 fn read_name(task: &CurrentTask, name: UserAddr, length: i32) -> SysResult<Vec<u8>> {
-    require(task, Capability::CAP_SYS_ADMIN)?;
+    if !task.credentials().has_capability_in(Capability::CAP_SYS_ADMIN, task.uts().owner()) {
+        return Err(Errno::EPERM.into());
+    }
     let length = usize::try_from(length).map_err(|_| Errno::EINVAL)?;
     if length > UtsNames::NAME_MAX {
         return Err(Errno::EINVAL.into());

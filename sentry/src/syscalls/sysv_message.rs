@@ -9,8 +9,8 @@ use bartizan_abi::ipc::{
 use bartizan_abi::{Errno, PollEvents};
 
 use super::sysv_semaphore::limit;
-use crate::kernel::CurrentTask;
 use crate::kernel::sysv::{GetRequest, Message, MessageQueue, QueueReport, Receiver, Selection, Send};
+use crate::kernel::{CurrentTask, UserNamespace};
 use crate::mm::{UserAddr, UserPtr};
 use crate::{Restart, SysError, SysResult};
 
@@ -44,7 +44,7 @@ pub fn msgsnd(
     }
     let text =
         task.read_slice(UserPtr::<u8>::new(pointer.address().checked_add(HEADER)?), length as usize)?;
-    let message = Arc::new(Message::new(task.ipc(), kind, text)?);
+    let message = Arc::new(Message::new(&task.ipc(), kind, text)?);
     let queue = task.ipc().messages.find(id)?;
     let send = || match queue.send(&task.credentials(), &message, task.pid()) {
         Ok(Send::Sent) => Some(Ok(())),
@@ -131,7 +131,8 @@ pub fn msgctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
     if id < 0 || command < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let queues = &task.ipc().messages;
+    let ipc = task.ipc();
+    let queues = &ipc.messages;
     let credentials = task.credentials();
     match command {
         IPC_INFO | MSG_INFO => {
@@ -140,13 +141,13 @@ pub fn msgctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
         }
         IPC_STAT => {
             let report = queues.find(id)?.stat(&credentials)?;
-            task.write_value(UserPtr::new(pointer), &description(&report))?;
+            task.write_value(UserPtr::new(pointer), &description(&task.user_namespace(), &report))?;
             Ok(0)
         }
         MSG_STAT | MSG_STAT_ANY => {
             let queue = queues.at_index(id)?;
             let report = if command == MSG_STAT { queue.stat(&credentials)? } else { queue.report() };
-            task.write_value(UserPtr::new(pointer), &description(&report))?;
+            task.write_value(UserPtr::new(pointer), &description(&task.user_namespace(), &report))?;
             Ok(report.id)
         }
         IPC_SET => {
@@ -156,7 +157,7 @@ pub fn msgctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
             Ok(0)
         }
         IPC_RMID => {
-            queues.find(id)?.remove(task.ipc(), &credentials)?;
+            queues.find(id)?.remove(&task.ipc(), &credentials)?;
             Ok(0)
         }
         _ => Err(Errno::EINVAL.into()),
@@ -186,9 +187,9 @@ fn info(task: &CurrentTask, command: i32) -> Msginfo {
     info
 }
 
-fn description(report: &QueueReport) -> MsqidDs {
+fn description(ids: &UserNamespace, report: &QueueReport) -> MsqidDs {
     MsqidDs {
-        msg_perm: report.permissions.into(),
+        msg_perm: report.permissions.told(ids),
         msg_stime: report.sent,
         msg_rtime: report.received,
         msg_ctime: report.changed,

@@ -9,7 +9,7 @@ use bartizan_abi::ipc::{
 use bartizan_abi::{Errno, Timespec};
 
 use crate::kernel::sysv::{Applied, GetRequest, PendingOperation, SemaphoreSet, SetReport};
-use crate::kernel::{CurrentTask, deadline_after};
+use crate::kernel::{CurrentTask, UserNamespace, deadline_after};
 use crate::mm::{UserAddr, UserPtr};
 use crate::{SysResult, WaitError};
 
@@ -29,7 +29,7 @@ pub fn semget(task: &CurrentTask, key: i32, count: i32, flags: IpcFlags) -> SysR
         if count == 0 {
             return Err(Errno::EINVAL);
         }
-        SemaphoreSet::new(task.ipc(), id, permissions, count as usize).map(Arc::new)
+        SemaphoreSet::new(&task.ipc(), id, permissions, count as usize).map(Arc::new)
     })?;
     Ok(id)
 }
@@ -79,7 +79,7 @@ fn operate(
     let set = task.ipc().semaphores.find(id)?;
     let undo = undoes.then(|| task.undo_list());
     let operation = Arc::new(PendingOperation::new(operations, undo.as_deref(), task.pid(), task.parker()));
-    if set.operate(task.ipc(), &task.credentials(), &operation, undo.as_deref())? == Applied::Done {
+    if set.operate(&task.ipc(), &task.credentials(), &operation, undo.as_deref())? == Applied::Done {
         return Ok(());
     }
     match task.wait_until(deadline, || operation.result()) {
@@ -94,7 +94,8 @@ pub fn semctl(task: &CurrentTask, id: i32, number: i32, command: i32, argument: 
     if id < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let sets = &task.ipc().semaphores;
+    let ipc = task.ipc();
+    let sets = &ipc.semaphores;
     let credentials = task.credentials();
     let pointer = UserAddr(argument);
     match command {
@@ -104,13 +105,13 @@ pub fn semctl(task: &CurrentTask, id: i32, number: i32, command: i32, argument: 
         }
         IPC_STAT => {
             let report = sets.find(id)?.stat(&credentials)?;
-            task.write_value(UserPtr::new(pointer), &description(&report))?;
+            task.write_value(UserPtr::new(pointer), &description(&task.user_namespace(), &report))?;
             Ok(0)
         }
         SEM_STAT | SEM_STAT_ANY => {
             let set = sets.at_index(id)?;
             let report = if command == SEM_STAT { set.stat(&credentials)? } else { set.report() };
-            task.write_value(UserPtr::new(pointer), &description(&report))?;
+            task.write_value(UserPtr::new(pointer), &description(&task.user_namespace(), &report))?;
             Ok(report.id)
         }
         IPC_SET => {
@@ -119,7 +120,7 @@ pub fn semctl(task: &CurrentTask, id: i32, number: i32, command: i32, argument: 
             Ok(0)
         }
         IPC_RMID => {
-            sets.find(id)?.remove(task.ipc(), &credentials)?;
+            sets.find(id)?.remove(&task.ipc(), &credentials)?;
             Ok(0)
         }
         GETVAL => Ok(sets.find(id)?.value(&credentials, number)?),
@@ -182,9 +183,9 @@ fn info(task: &CurrentTask, command: i32) -> Seminfo {
     info
 }
 
-fn description(report: &SetReport) -> SemidDs {
+fn description(ids: &UserNamespace, report: &SetReport) -> SemidDs {
     SemidDs {
-        sem_perm: report.permissions.into(),
+        sem_perm: report.permissions.told(ids),
         sem_otime: report.operated,
         sem_ctime: report.changed,
         sem_nsems: report.count as u64,

@@ -11,8 +11,8 @@ use bartizan_platform::Access;
 use bartizan_platform::memory::PAGE_SIZE;
 
 use crate::SysResult;
-use crate::kernel::CurrentTask;
 use crate::kernel::sysv::{GetRequest, Permissions, Segment, SegmentReport};
+use crate::kernel::{CurrentTask, UserNamespace};
 use crate::mm::{AreaFlags, MapBacking, MapPlacement, MapRequest, PageSource, UserAddr, UserPtr};
 
 /// Permission to execute, for any of user, group and others.
@@ -33,7 +33,7 @@ pub fn shmget(task: &CurrentTask, key: i32, size: u64, flags: IpcFlags) -> SysRe
         if impossible || flags.contains(IpcFlags::SHM_HUGETLB) {
             return Err(Errno::ENOMEM);
         }
-        Segment::new(task.ipc(), task.kernel().memory(), (id, permissions), size, task.pid())
+        Segment::new(&task.ipc(), task.kernel().memory(), (id, permissions), size, task.pid())
     })?;
     Ok(id)
 }
@@ -101,7 +101,8 @@ pub fn shmctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
     if id < 0 || command < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let segments = &task.ipc().segments;
+    let ipc = task.ipc();
+    let segments = &ipc.segments;
     let credentials = task.credentials();
     match command {
         IPC_INFO => {
@@ -114,13 +115,13 @@ pub fn shmctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
         }
         IPC_STAT => {
             let report = segments.find(id)?.stat(&credentials)?;
-            task.write_value(UserPtr::new(pointer), &description(&report))?;
+            task.write_value(UserPtr::new(pointer), &description(&task.user_namespace(), &report))?;
             Ok(0)
         }
         SHM_STAT | SHM_STAT_ANY => {
             let segment = segments.at_index(id)?;
             let report = if command == SHM_STAT { segment.stat(&credentials)? } else { segment.report() };
-            task.write_value(UserPtr::new(pointer), &description(&report))?;
+            task.write_value(UserPtr::new(pointer), &description(&task.user_namespace(), &report))?;
             Ok(report.id)
         }
         IPC_SET => {
@@ -129,7 +130,7 @@ pub fn shmctl(task: &CurrentTask, id: i32, command: i32, pointer: UserAddr) -> S
             Ok(0)
         }
         IPC_RMID => {
-            segments.find(id)?.remove(task.ipc(), &credentials)?;
+            segments.find(id)?.remove(&task.ipc(), &credentials)?;
             Ok(0)
         }
         SHM_LOCK | SHM_UNLOCK => {
@@ -187,9 +188,9 @@ fn info(task: &CurrentTask) -> ShmInfo {
     }
 }
 
-fn description(report: &SegmentReport) -> ShmidDs {
+fn description(ids: &UserNamespace, report: &SegmentReport) -> ShmidDs {
     ShmidDs {
-        shm_perm: report.permissions.into(),
+        shm_perm: report.permissions.told(ids),
         shm_segsz: report.size,
         shm_atime: report.attached,
         shm_dtime: report.detached,

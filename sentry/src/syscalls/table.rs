@@ -6,9 +6,9 @@ use super::dispatch::Handler;
 use super::{
     aio, attributes, copy, credentials, descriptor, directory, epoll, event, exec, futex, handle, inotify,
     kcmp, limits, lock, membarrier, memfd, memory, mount, mount_filesystem, mount_query, mount_tree, mqueue,
-    open, pidfd, pipe, poll, prctl, priority, process, process_memory, ptrace, read_write, refused, restart,
-    schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message, sysv_semaphore,
-    sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
+    namespace, open, pidfd, pipe, poll, prctl, priority, process, process_memory, ptrace, read_write,
+    refused, restart, schedule, seccomp, signal, socket, stat, statfs, sync, system, sysv_message,
+    sysv_semaphore, sysv_shared_memory, time, timer, usage, wait, xattr, xattr_at,
 };
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -119,7 +119,7 @@ syscalls! {
     socketpair => socket::socketpair, Full;
     setsockopt => socket::setsockopt, Partial("SO_RCVTIMEO and SO_SNDTIMEO do not hold for read and write; no SO_PASSPIDFD, SO_PEEK_OFF or filters");
     getsockopt => socket::getsockopt, Partial("no SO_PEERPIDFD, SO_PEERGROUPS, SO_COOKIE");
-    clone => process::clone, Partial("of namespaces, UTS and mount namespaces alone");
+    clone => process::clone, Partial("of namespaces, those of users, mounts, UTS and IPC");
     fork => process::fork, Full;
     vfork => process::vfork, Full;
     execve => exec::execve, Partial("file capabilities are not looked at");
@@ -333,7 +333,7 @@ syscalls! {
     faccessat => stat::faccessat, Full;
     pselect6 => poll::pselect6, Full;
     ppoll => poll::ppoll, Full;
-    unshare => process::unshare, Partial("UTS and mount namespaces alone; `CLONE_VM` does not notice processes that share memory");
+    unshare => namespace::unshare, Partial("of namespaces, those of users, mounts, UTS and IPC; `CLONE_VM` does not notice processes that share memory");
     set_robust_list => process::set_robust_list, Full;
     get_robust_list => process::get_robust_list, Full;
     splice => pipe::splice, Partial("copies");
@@ -369,6 +369,7 @@ syscalls! {
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");
     syncfs => sync::syncfs, Full;
     sendmmsg => socket::sendmmsg, Full;
+    setns => namespace::setns, Partial("as `unshare`");
     getcpu => schedule::getcpu, Full;
     process_vm_readv => process_memory::process_vm_readv, Full;
     process_vm_writev => process_memory::process_vm_writev, Full;
@@ -406,7 +407,7 @@ syscalls! {
     fsmount => mount_filesystem::fsmount, Full;
     fspick => mount_filesystem::fspick, Full;
     pidfd_open => pidfd::pidfd_open, Partial("no PIDFD_THREAD");
-    clone3 => process::clone3, Partial("no new namespaces");
+    clone3 => process::clone3, Partial("of namespaces, those of users, mounts, UTS and IPC");
     close_range => open::close_range, Full;
     openat2 => open::openat2, Partial("RESOLVE_CACHED is always EAGAIN");
     pidfd_getfd => pidfd::pidfd_getfd, Full;

@@ -67,7 +67,8 @@ pub fn waitid(
         write_usage(task, usage, waited)?;
     }
     if !info.is_null() {
-        let told = waited.as_ref().map_or_else(SigInfo::default, told_of);
+        let seen = waited.map(|waited| Waited { uid: task.user_namespace().uid(waited.uid), ..waited });
+        let told = seen.as_ref().map_or_else(SigInfo::default, told_of);
         task.write_value(info, &told)?;
     }
     Ok(())

@@ -141,9 +141,11 @@ fn check(task: &CurrentTask, path: &Path, name: &[u8], may: May) -> Result<(), E
     }
     let credentials = task.credentials();
     if name.starts_with(b"security.") || name.starts_with(b"system.") {
+        let attributes = path.inode().attributes()?;
+        let sets = |capability| credentials.has_capability_over(capability, attributes.uid, attributes.gid);
         let privileged = credentials.has_capability(Capability::CAP_SYS_ADMIN)
-            || name == b"security.capability" && credentials.has_capability(Capability::CAP_SETFCAP)
-            || name.starts_with(b"system.") && owns(&path.inode().attributes()?, &credentials);
+            || name == b"security.capability" && sets(Capability::CAP_SETFCAP)
+            || name.starts_with(b"system.") && owns(&attributes, &credentials);
         return if writes && !privileged { Err(Errno::EPERM) } else { Ok(()) };
     }
     let refused = if writes { Errno::EPERM } else { Errno::ENODATA };

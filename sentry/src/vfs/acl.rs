@@ -419,7 +419,8 @@ pub fn set(path: &Path, kind: AclKind, value: Option<&[u8]>, credentials: &Crede
     }
     let (mut mode, all) =
         list.as_ref().map_or((attributes.mode, true), |list| list.mode_with(attributes.mode));
-    if !credentials.in_group(attributes.gid) && !credentials.has_capability(Capability::CAP_FSETID) {
+    let Attributes { uid, gid, .. } = attributes;
+    if !credentials.in_group(gid) && !credentials.has_capability_over(Capability::CAP_FSETID, uid, gid) {
         mode -= FileMode::S_ISGID;
     }
     inode.ops().set_acl(inode, kind, list.filter(|_| !all).map(Arc::new), Some(mode))

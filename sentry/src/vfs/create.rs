@@ -9,7 +9,7 @@ use super::acl::Inherited;
 use super::notify::{self, Move};
 use super::permission::{May, is_sticky_for};
 use super::walk::{LastKind, Parent, Walker};
-use super::{Dentry, FsStr, Inode, NewNode, Path, Rename};
+use super::{Attributes, Dentry, FsStr, Inode, NewNode, Path, Rename};
 use crate::kernel::realtime;
 
 /// What a new entry is.
@@ -81,7 +81,7 @@ pub fn create(
     let inode = match entry {
         NewEntry::Node(kind, device) => {
             (node.kind, node.device) = (kind, device);
-            if inherits && !may_set_group_id(walker, gid) {
+            if inherits && !may_set_group_id(walker, &attributes) {
                 node.mode -= FileMode::S_ISGID;
             }
             ops.create(directory, &parent.name, &node)?
@@ -103,8 +103,10 @@ pub fn create(
     Path::new(Arc::clone(&parent.directory.mount), dentry).ok_or(Errno::ENOENT)
 }
 
-fn may_set_group_id(walker: &Walker<'_>, gid: u32) -> bool {
-    walker.credentials.in_group(gid) || walker.credentials.has_capability(Capability::CAP_FSETID)
+fn may_set_group_id(walker: &Walker<'_>, directory: &Attributes) -> bool {
+    let Attributes { uid, gid, .. } = *directory;
+    walker.credentials.in_group(gid)
+        || walker.credentials.has_capability_over(Capability::CAP_FSETID, uid, gid)
 }
 
 /// Puts a new entry into the cache in place of its absence. The directory is locked.

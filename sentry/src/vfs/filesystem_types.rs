@@ -6,13 +6,15 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 
 use super::{FilesystemRoot, FsStr, Path};
-use crate::kernel::Kernel;
+use crate::kernel::{CurrentTask, Kernel};
 use crate::sync::{LockClass, RwLock};
 
 /// What a new instance of a file system is to be like.
 pub struct NewFilesystem<'a> {
     /// The kernel that it is made for.
     pub kernel: &'a Arc<Kernel>,
+    /// The task that mounts.
+    pub task: &'a CurrentTask,
     /// The last argument of `mount(2)`: `size=1m,mode=755`.
     pub options: &'a FsStr,
     /// The place that a path in the options leads to, for the task that mounts.

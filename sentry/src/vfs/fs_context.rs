@@ -7,7 +7,7 @@ use bartizan_abi::{AtFlags, Errno, FileMode, FileType, OpenFlags, ResolveFlags};
 use super::permission::May;
 use super::walk::{FollowLast, Walker};
 use super::{File, FsStr, MountFlags, MountNamespace, OpenHow, Path};
-use crate::kernel::{Credentials, CurrentTask};
+use crate::kernel::{Credentials, CurrentTask, UserNamespace};
 use crate::sync::{LockClass, RwLock};
 
 /// What tasks share with `CLONE_FS` (`struct fs_struct`).
@@ -49,14 +49,14 @@ impl FsContext {
         Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) })
     }
 
-    /// A copy in a copy of its mount namespace with the number `identity` (`CLONE_NEWNS`).
+    /// A copy in a copy of its mount namespace with the number `identity`, which belongs to `owner` (`CLONE_NEWNS`).
     ///
     /// # Errors
     /// None in practice.
-    pub fn in_new_namespace(&self, identity: u32) -> Result<Arc<Self>, Errno> {
+    pub fn in_new_namespace(&self, identity: u32, owner: UserNamespace) -> Result<Arc<Self>, Errno> {
         let mut places = Places::clone(&self.places.read());
         let Places { root, cwd, .. } = &mut places;
-        let namespace = self.namespace.duplicate(identity, &mut [root, cwd])?;
+        let namespace = self.namespace.duplicate(identity, owner, &mut [root, cwd])?;
         Ok(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) }))
     }
 
@@ -66,6 +66,11 @@ impl FsContext {
         let places = Places { cwd: root.clone(), root, umask: self.umask() };
         let namespace = Arc::clone(namespace);
         Some(Arc::new(Self { namespace, places: RwLock::new(LockClass::FsContext, Arc::new(places)) }))
+    }
+
+    /// Whether its root is another than that of its namespace.
+    pub fn is_chrooted(&self) -> bool {
+        !self.namespace.root().is_some_and(|root| root.is_same(&self.root()))
     }
 
     /// The mounts that are seen.

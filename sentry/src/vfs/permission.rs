@@ -6,7 +6,7 @@ use bitflags::bitflags;
 
 use super::acl::Acl;
 use super::{Attributes, Inode, Path};
-use crate::kernel::Credentials;
+use crate::kernel::{Credentials, IdKind};
 
 bitflags! {
     /// What is to be done (`MAY_*`), with the values of `access(2)`.
@@ -37,6 +37,7 @@ fn check_with(
     may: May,
 ) -> Result<(), Errno> {
     let mode = attributes.mode.bits();
+    let overrides = |capability| credentials.has_capability_over(capability, attributes.uid, attributes.gid);
     let class = if credentials.fsuid == attributes.uid {
         mode >> 6
     } else if credentials.in_group(attributes.gid) {
@@ -52,11 +53,11 @@ fn check_with(
     }
     let directory = attributes.kind == FileType::Directory;
     let read_search = May::READ | if directory { May::EXECUTE } else { May::empty() };
-    if read_search.contains(may) && credentials.has_capability(Capability::CAP_DAC_READ_SEARCH) {
+    if read_search.contains(may) && overrides(Capability::CAP_DAC_READ_SEARCH) {
         return Ok(());
     }
     let runnable = directory || !may.contains(May::EXECUTE) || attributes.mode.intersects(FileMode::S_IXUGO);
-    if runnable && credentials.has_capability(Capability::CAP_DAC_OVERRIDE) {
+    if runnable && overrides(Capability::CAP_DAC_OVERRIDE) {
         return Ok(());
     }
     Err(Errno::EACCES)
@@ -100,7 +101,9 @@ impl Path {
 
 /// Whether an owner's privilege holds (`inode_owner_or_capable`).
 pub fn owns(attributes: &Attributes, credentials: &Credentials) -> bool {
-    credentials.fsuid == attributes.uid || credentials.has_capability(Capability::CAP_FOWNER)
+    credentials.fsuid == attributes.uid
+        || credentials.user_namespace.has(IdKind::User, attributes.uid)
+            && credentials.has_own_capability(Capability::CAP_FOWNER)
 }
 
 /// Whether the sticky bit of `directory` keeps `credentials` from removing or renaming an entry with attributes `child`.
@@ -108,5 +111,5 @@ pub fn is_sticky_for(directory: &Attributes, child: &Attributes, credentials: &C
     directory.mode.contains(FileMode::S_ISVTX)
         && credentials.fsuid != child.uid
         && credentials.fsuid != directory.uid
-        && !credentials.has_capability(Capability::CAP_FOWNER)
+        && !credentials.has_capability_over(Capability::CAP_FOWNER, child.uid, child.gid)
 }

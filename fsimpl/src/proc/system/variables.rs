@@ -125,7 +125,7 @@ where
     Variable {
         system: system.clone(),
         initial: |kernel| Arc::clone(kernel.ipc()),
-        of_task: |task| Arc::clone(task.ipc()),
+        of_task: |task| task.ipc(),
         access: Arc::new(access),
     }
 }

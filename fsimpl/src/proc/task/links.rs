@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bartizan_abi::{Errno, FileType};
+use bartizan_abi::{CloneFlags, Errno, FileType};
 use bartizan_sentry::kernel::CurrentTask;
 use bartizan_sentry::vfs::{
     Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, LinkTarget, OpenRequest, Path,
@@ -45,18 +45,18 @@ pub fn inode(tree: &Arc<Tree>, subject: Subject, which: Which, number: u64) -> A
     tree.inode(number, FileType::Symlink, link)
 }
 
-/// Names of namespaces with the number that Linux gives to the initial one of each kind.
-const NAMESPACES: [(&str, &str, u32); 10] = [
-    ("cgroup", "cgroup", 4_026_531_835),
-    ("ipc", "ipc", 4_026_531_839),
-    ("mnt", "mnt", 4_026_531_841),
-    ("net", "net", 4_026_531_840),
-    ("pid", "pid", 4_026_531_836),
-    ("pid_for_children", "pid", 4_026_531_836),
-    ("time", "time", 4_026_531_834),
-    ("time_for_children", "time", 4_026_531_834),
-    ("user", "user", 4_026_531_837),
-    ("uts", "uts", 4_026_531_838),
+/// Names of namespaces with the flag of `clone(2)` for their kind.
+const NAMESPACES: [(&str, CloneFlags); 10] = [
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("pid_for_children", CloneFlags::CLONE_NEWPID),
+    ("time", CloneFlags::CLONE_NEWTIME),
+    ("time_for_children", CloneFlags::CLONE_NEWTIME),
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("uts", CloneFlags::CLONE_NEWUTS),
 ];
 
 /// `ns`: a link for each namespace.
@@ -91,17 +91,16 @@ impl InodeOps for Namespaces {
 
     fn lookup(&self, _directory: &Arc<Inode>, name: &FsStr) -> Result<Arc<Inode>, Errno> {
         let found = (0..).zip(NAMESPACES).find(|(_, (known, ..))| known.as_bytes() == name);
-        let (index, (_, kind, id)) = found.ok_or(Errno::ENOENT)?;
+        let (index, (_, kind)) = found.ok_or(Errno::ENOENT)?;
         let subject = self.subject.clone();
         let attributes = attributes(&self.tree, &subject, FileType::Symlink, 0o777);
         let link = PseudoLink::new(attributes, move |reader: Option<&CurrentTask>| {
             subject.check_access(reader)?;
-            let id = match kind {
-                "uts" => subject.task()?.uts().identity(),
-                "mnt" => subject.task()?.fs().ok_or(Errno::ENOENT)?.namespace().identity(),
-                _ => id,
-            };
-            Ok(LinkTarget::Text(format!("{kind}:[{id}]").into_bytes()))
+            let task = subject.task()?;
+            let namespace = task.namespace(kind).ok_or(Errno::ENOENT)?;
+            let text = namespace.text().into_bytes();
+            let path = task.kernel().namespace_path(namespace).ok_or(Errno::ENOENT)?;
+            Ok(LinkTarget::Object { path, text })
         });
         Ok(self.tree.inode(link_number(self.number, index), FileType::Symlink, link))
     }

@@ -14,12 +14,13 @@ mod status;
 #[cfg(test)]
 pub mod tests;
 mod texts;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bartizan_abi::{Errno, FileType};
-use bartizan_sentry::kernel::{Credentials, CurrentTask, ThreadGroup};
+use bartizan_sentry::kernel::{Credentials, CurrentTask, IdKind, ThreadGroup, UserNamespace};
 use bartizan_sentry::vfs::{
     Admission, AttributeChanges, Attributes, DirectorySink, FileOps, FsStr, Inode, InodeOps, OpenRequest,
 };
@@ -59,6 +60,10 @@ enum Entry {
     Namespaces,
     /// What there is of the network.
     Network,
+    /// A file that everybody may read, with ids as the reader calls them.
+    Seen(fn(&Subject, &UserNamespace) -> Result<Vec<u8>, Errno>),
+    /// A file about the user namespace.
+    Users(users::Which),
     /// A file that is in directories of tasks alone, not of processes.
     OfTask(Generate),
     /// A file that is in directories of processes alone.
@@ -73,7 +78,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("ns", Entry::Namespaces),
     ("environ", Entry::Private(texts::environ)),
     ("auxv", Entry::Private(texts::auxv)),
-    ("status", Entry::File(|subject| subject.snapshot().map(|task| status::status(&task)))),
+    ("status", Entry::Seen(|subject, ids| subject.snapshot().map(|task| status::status(&task, ids)))),
     ("personality", Entry::Private(relations::personality)),
     ("limits", Entry::File(texts::limits)),
     ("comm", Entry::Writable(texts::comm, texts::set_comm)),
@@ -107,10 +112,10 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("loginuid", Entry::Writable(|_| Ok(b"4294967295".to_vec()), |_, _, _| Err(Errno::EPERM))),
     ("sessionid", Entry::File(|_| Ok(b"4294967295".to_vec()))),
     ("io", Entry::Private(texts::io)),
-    ("uid_map", Entry::File(texts::id_map)),
-    ("gid_map", Entry::File(texts::id_map)),
+    ("uid_map", Entry::Users(users::Which::Map(IdKind::User))),
+    ("gid_map", Entry::Users(users::Which::Map(IdKind::Group))),
     ("projid_map", Entry::File(texts::id_map)),
-    ("setgroups", Entry::File(|_| Ok(b"allow\n".to_vec()))),
+    ("setgroups", Entry::Users(users::Which::SetGroups)),
     ("timerslack_ns", Entry::OfProcess(relations::timer_slack)),
     ("cpuset", Entry::File(|_| Ok(b"/\n".to_vec()))),
 ];
@@ -130,7 +135,8 @@ impl Entry {
             Self::Private(_) | Self::Mounts(mounts::Which::MountStats) => 0o400,
             Self::Mounts(_) => 0o444,
             Self::Memory => 0o600,
-            Self::Writable(..) => 0o644,
+            Self::Seen(_) => 0o444,
+            Self::Writable(..) | Self::Users(_) => 0o644,
             Self::Link(_) => 0o777,
             Self::Descriptors(_) => 0o500,
             Self::Tasks | Self::Network => 0o555,
@@ -355,6 +361,11 @@ impl InodeOps for TaskFile {
             self.subject.check_access(request.task)?;
         }
         let opener = request.task.map(|task| task.credentials());
+        if let (Entry::Users(which), Some(opener)) = (self.entry, &opener)
+            && request.flags.writable()
+        {
+            users::check_writer(&self.subject, which, opener)?;
+        }
         Ok(open_content(Arc::new(TaskContent { subject: self.subject.clone(), entry: self.entry, opener })))
     }
 }
@@ -366,6 +377,13 @@ struct TaskContent {
     opener: Option<Arc<Credentials>>,
 }
 
+impl TaskContent {
+    /// The user namespace whose names of ids are shown.
+    fn reader(&self) -> UserNamespace {
+        self.opener.as_ref().map(|opener| opener.user_namespace.clone()).unwrap_or_default()
+    }
+}
+
 impl Content for TaskContent {
     fn generate(&self) -> Result<Vec<u8>, Errno> {
         match self.entry {
@@ -375,6 +393,8 @@ impl Content for TaskContent {
             | Entry::OfTask(generate)
             | Entry::OfProcess(generate)
             | Entry::Writable(generate, _) => generate(&self.subject),
+            Entry::Seen(generate) => generate(&self.subject, &self.reader()),
+            Entry::Users(which) => users::generate(&self.subject, which, &self.reader()),
             _ => Err(Errno::EIO),
         }
     }
@@ -382,6 +402,10 @@ impl Content for TaskContent {
     fn store(&self, data: &[u8]) -> Result<(), Errno> {
         match self.entry {
             Entry::Writable(_, store) => store(&self.subject, data, self.opener.as_deref()),
+            Entry::Users(which) => {
+                let host = Credentials::root();
+                users::store(&self.subject, which, data, self.opener.as_deref().unwrap_or(&host))
+            }
             _ => Err(Errno::EACCES),
         }
     }

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use bartizan_abi::CapabilitySet;
-use bartizan_sentry::kernel::CpuSet;
+use bartizan_sentry::kernel::{CpuSet, UserNamespace};
 
 use super::snapshot::Snapshot;
 use crate::proc::system::processors;
 
 /// All lines that Linux has, in its order.
-pub fn status(task: &Snapshot) -> Vec<u8> {
+pub fn status(task: &Snapshot, ids: &UserNamespace) -> Vec<u8> {
     let mut head = b"Name:\t".to_vec();
     for &byte in &task.name {
         match byte {
@@ -20,7 +20,7 @@ pub fn status(task: &Snapshot) -> Vec<u8> {
     }
     head.push(b'\n');
     let mut text = String::new();
-    let _infallible = identity(task, &mut text)
+    let _infallible = identity(task, ids, &mut text)
         .and_then(|()| memory(task, &mut text))
         .and_then(|()| signals(task, &mut text))
         .and_then(|()| privileges(task, &mut text));
@@ -28,7 +28,7 @@ pub fn status(task: &Snapshot) -> Vec<u8> {
     head
 }
 
-fn identity(task: &Snapshot, text: &mut String) -> std::fmt::Result {
+fn identity(task: &Snapshot, ids: &UserNamespace, text: &mut String) -> std::fmt::Result {
     if let Some(umask) = task.umask {
         writeln!(text, "Umask:\t{umask:04o}")?;
     }
@@ -36,9 +36,11 @@ fn identity(task: &Snapshot, text: &mut String) -> std::fmt::Result {
     writeln!(text, "Tgid:\t{}\nNgid:\t0\nPid:\t{}", task.pid, task.tid)?;
     writeln!(text, "PPid:\t{}\nTracerPid:\t{}", task.parent, task.tracer)?;
     let c = &task.credentials;
-    writeln!(text, "Uid:\t{}\t{}\t{}\t{}", c.uid, c.euid, c.suid, c.fsuid)?;
-    writeln!(text, "Gid:\t{}\t{}\t{}\t{}", c.gid, c.egid, c.sgid, c.fsgid)?;
-    let groups: Vec<String> = c.groups.iter().map(u32::to_string).collect();
+    let [uid, euid, suid, fsuid] = [c.uid, c.euid, c.suid, c.fsuid].map(|id| ids.uid(id));
+    let [gid, egid, sgid, fsgid] = [c.gid, c.egid, c.sgid, c.fsgid].map(|id| ids.gid(id));
+    writeln!(text, "Uid:\t{uid}\t{euid}\t{suid}\t{fsuid}")?;
+    writeln!(text, "Gid:\t{gid}\t{egid}\t{sgid}\t{fsgid}")?;
+    let groups: Vec<String> = c.groups.iter().map(|&group| ids.gid(group).to_string()).collect();
     writeln!(text, "FDSize:\t{}\nGroups:\t{} ", task.descriptors, groups.join(" "))?;
     writeln!(text, "NStgid:\t{}\nNSpid:\t{}", task.pid, task.tid)?;
     writeln!(text, "NSpgid:\t{}\nNSsid:\t{}\nKthread:\t0", task.process_group, task.session)
@@ -159,7 +161,8 @@ mod tests {
     #[test]
     fn lines_are_those_of_the_host_in_its_order() {
         let memory = Some((MemorySizes::default(), Layout::default()));
-        let ours = String::from_utf8(status(&Snapshot { memory, ..snapshot() })).unwrap();
+        let ours =
+            String::from_utf8(status(&Snapshot { memory, ..snapshot() }, &UserNamespace::default())).unwrap();
         let host = std::fs::read_to_string("/proc/self/status").unwrap();
         let keys = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect()

@@ -26,6 +26,7 @@ pub fn snapshot() -> Snapshot {
         ambient: CapabilitySet::EMPTY,
         securebits: 0,
         no_new_privs: false,
+        user_namespace: Default::default(),
     };
     Snapshot {
         name: b"a) b".to_vec(),

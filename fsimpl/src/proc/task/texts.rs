@@ -112,7 +112,7 @@ pub fn schedstat(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(format!("{} 0 {}\n", user.saturating_add(system), task.usage().switches() + 1).into_bytes())
 }
 
-/// `uid_map`, `gid_map` and `projid_map` of the initial user namespace.
+/// `projid_map` of the initial user namespace.
 pub fn id_map(_subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
 }

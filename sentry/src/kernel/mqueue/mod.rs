@@ -17,6 +17,7 @@ pub use file::QueueFile;
 pub use queue::{Notification, Posted, Queue, QueueLimits, QueueReceiver, QueueSender};
 
 use super::Kernel;
+use super::sysv::IpcNamespace;
 use crate::sync::{LockClass, Mutex};
 use crate::vfs::{
     CachePolicy, Dentry, Filesystem, FilesystemOps, FilesystemRoot, FilesystemStatistics, FsStr, Inode,
@@ -43,9 +44,9 @@ pub struct MessageFiles {
 }
 
 impl MessageFiles {
-    /// The file system, for mounts of it.
-    pub fn root(&self, kernel: &Kernel) -> Option<FilesystemRoot> {
-        let mount = self.mount(kernel);
+    /// The file system, for mounts of it; `owner` is the namespace whose queues these are, here and below.
+    pub fn root(&self, kernel: &Kernel, owner: &Arc<IpcNamespace>) -> Option<FilesystemRoot> {
+        let mount = self.mount(kernel, owner);
         let inode = mount.root().inode()?;
         Some(FilesystemRoot { filesystem: Arc::clone(mount.filesystem()), inode: Arc::clone(inode) })
     }
@@ -54,23 +55,30 @@ impl MessageFiles {
     ///
     /// # Errors
     /// None in practice.
-    pub fn directory(&self, kernel: &Kernel) -> Result<Arc<Inode>, Errno> {
-        self.mount(kernel).root().inode().cloned().ok_or(Errno::ENOENT)
+    pub fn directory(&self, kernel: &Kernel, owner: &Arc<IpcNamespace>) -> Result<Arc<Inode>, Errno> {
+        self.mount(kernel, owner).root().inode().cloned().ok_or(Errno::ENOENT)
     }
 
     /// Where queue `name` is, as an open file has it.
     ///
     /// # Errors
     /// None in practice.
-    pub fn path(&self, kernel: &Kernel, name: &FsStr, inode: Arc<Inode>) -> Result<Path, Errno> {
+    pub fn path(
+        &self,
+        kernel: &Kernel,
+        owner: &Arc<IpcNamespace>,
+        name: &FsStr,
+        inode: Arc<Inode>,
+    ) -> Result<Path, Errno> {
         let shown = [b"/", name].concat();
-        Path::new(Arc::clone(self.mount(kernel)), Dentry::unnamed(None, shown, inode)).ok_or(Errno::ENOENT)
+        Path::new(Arc::clone(self.mount(kernel, owner)), Dentry::unnamed(None, shown, inode))
+            .ok_or(Errno::ENOENT)
     }
 
-    fn mount(&self, kernel: &Kernel) -> &Arc<Mount> {
+    fn mount(&self, kernel: &Kernel, owner: &Arc<IpcNamespace>) -> &Arc<Mount> {
         self.mount.get_or_init(|| {
             let filesystem = Filesystem::new(kernel.allocate_device(), false, Box::new(QueueFilesystem));
-            let directory = QueueDirectory::new(kernel.ipc());
+            let directory = QueueDirectory::new(owner);
             let inode = Inode::new(1, FileType::Directory, Arc::clone(&filesystem), Box::new(directory));
             Mount::detached(FilesystemRoot { filesystem, inode })
         })

@@ -23,7 +23,8 @@ impl CurrentTask {
         }
         let tree = self.kernel().tree();
         let tracer = tree.tracer_of(self.tid()).and_then(|tracer| tree.task(tracer));
-        tracer.is_none_or(|tracer| tracer.credentials().has_capability(Capability::CAP_SYS_PTRACE))
+        let own = &self.credentials().user_namespace;
+        tracer.is_none_or(|tracer| tracer.credentials().has_capability_in(Capability::CAP_SYS_PTRACE, own))
     }
 
     /// Whether the caller may do with `other` what a debugger may (`PTRACE_MODE_ATTACH`).
@@ -39,7 +40,8 @@ impl CurrentTask {
         let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&id| id == uid)
             && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&id| id == gid);
         let dumpable = u32::try_from(other.group().dumpable()) == Ok(SUID_DUMP_USER);
-        let allowed = same && dumpable && own.permitted.contains(theirs.permitted);
-        allowed || own.has_capability(Capability::CAP_SYS_PTRACE)
+        let same_namespace = own.user_namespace == theirs.user_namespace;
+        let allowed = same && dumpable && same_namespace && own.permitted.contains(theirs.permitted);
+        allowed || own.has_capability_in(Capability::CAP_SYS_PTRACE, &theirs.user_namespace)
     }
 }

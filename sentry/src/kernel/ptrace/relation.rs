@@ -35,8 +35,8 @@ impl CurrentTask {
         }
         let tracer = tree.parent_task(self.pid()).cloned().ok_or(Errno::EPERM)?;
         let (theirs, own) = (tracer.credentials(), self.credentials());
-        let may = theirs.permitted.contains(own.permitted)
-            || theirs.has_capability(bartizan_abi::Capability::CAP_SYS_PTRACE);
+        let may = theirs.user_namespace == own.user_namespace && theirs.permitted.contains(own.permitted)
+            || theirs.has_capability_in(bartizan_abi::Capability::CAP_SYS_PTRACE, &own.user_namespace);
         if !may {
             return Err(Errno::EPERM);
         }

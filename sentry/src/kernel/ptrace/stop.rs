@@ -39,7 +39,12 @@ struct NewStop {
 impl NewStop {
     /// A stop that the task tells of itself (`ptrace_notify`).
     fn event(task: &CurrentTask, kind: StopKind, code: u16, message: u64) -> Self {
-        let info = SigInfo::kill(Signal::SIGTRAP, SigCode(0), task.tid(), task.credentials().uid);
+        let info = SigInfo::kill(
+            Signal::SIGTRAP,
+            SigCode(0),
+            task.tid(),
+            task.user_namespace().uid(task.credentials().uid),
+        );
         let mut new =
             Self { kind, code, info: Some(info), message: Some(message), why: SigCode::CLD_TRAPPED };
         new.set_code(code);

@@ -35,6 +35,7 @@ impl Task {
     /// `EAGAIN` when a real-time signal does not fit into the queue.
     pub fn send_signal(&self, info: SigInfo, target: Target, sender: Sender) -> Result<(), Errno> {
         let Some(signal) = info.signal() else { return Ok(()) };
+        let info = self.as_told(info);
         let group = self.group();
         let mut signals = group.signals();
         if signals.exit.is_some() && signal != Signal::SIGKILL {
@@ -82,6 +83,15 @@ impl Task {
             task.set_work();
         }
         Ok(())
+    }
+
+    /// `info` with the ids that the sender has in the namespaces of this task.
+    fn as_told(&self, mut info: SigInfo) -> SigInfo {
+        let ids = self.user_namespace();
+        if !ids.is_initial() && info.has_sender() {
+            info.set_sender(info.pid(), ids.uid(info.uid()));
+        }
+        info
     }
 
     /// What happens to pending signals and to a stop before the signal itself is looked at (`prepare_signal`).
@@ -232,7 +242,9 @@ impl CurrentTask {
 /// Whether a holder of `sender` may send `signal` to a holder of `target` (`kill(2)`).
 pub fn may_signal(sender: &Credentials, target: &Credentials) -> bool {
     let ids = [target.suid, target.uid];
-    ids.contains(&sender.euid) || ids.contains(&sender.uid) || sender.has_capability(Capability::CAP_KILL)
+    ids.contains(&sender.euid)
+        || ids.contains(&sender.uid)
+        || sender.has_capability_in(Capability::CAP_KILL, &target.user_namespace)
 }
 
 /// Whether `signal` ends a process that does nothing about it.

@@ -141,7 +141,7 @@ struct State {
 }
 
 /// What `msgctl(IPC_STAT)` and `/proc/sysvipc/msg` tell; times in seconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct QueueReport {
     pub id: i32,
@@ -160,7 +160,7 @@ impl State {
     fn report(&self, id: i32) -> QueueReport {
         QueueReport {
             id,
-            permissions: self.permissions,
+            permissions: self.permissions.clone(),
             messages: self.messages.len() as u64,
             bytes: self.bytes,
             most_bytes: self.most_bytes,
@@ -199,7 +199,7 @@ impl Identified for MessageQueue {
     }
 
     fn permissions(&self) -> Permissions {
-        self.state.lock().permissions
+        self.state.lock().permissions.clone()
     }
 }
 
@@ -319,13 +319,14 @@ impl MessageQueue {
     ) -> Result<(), Errno> {
         let mut state = self.state.lock();
         state.permissions.check_owner(credentials)?;
-        if most_bytes > limit && !credentials.has_capability(Capability::CAP_SYS_RESOURCE) {
+        let owner = &state.permissions.owner;
+        if most_bytes > limit && !credentials.has_capability_in(Capability::CAP_SYS_RESOURCE, owner) {
             return Err(Errno::EPERM);
         }
         if state.removed {
             return Err(Errno::EIDRM);
         }
-        state.permissions.change(new)?;
+        state.permissions.change(credentials, new)?;
         state.most_bytes = most_bytes;
         state.changed = realtime().tv_sec;
         for receiver in state.receivers.drain(..) {
@@ -365,7 +366,8 @@ mod tests {
     use super::*;
 
     fn queue() -> MessageQueue {
-        MessageQueue::new(0, Permissions::new(0, 0o600, 0, &Credentials::root()), bartizan_abi::ipc::MSGMNB)
+        let permissions = Permissions::new(0, 0o600, 0, &Credentials::root(), &Default::default());
+        MessageQueue::new(0, permissions, bartizan_abi::ipc::MSGMNB)
     }
 
     fn send(queue: &MessageQueue, kind: i64, text: &[u8]) -> bool {

@@ -24,12 +24,15 @@ pub use semaphore::{Applied, PendingOperation, SemaphoreSet, SetReport};
 pub use shared_memory::{Segment, SegmentReport};
 pub use undo::UndoList;
 
+use super::UserNamespace;
 use super::mqueue::{MSG_MAX, MSGSIZE_MAX, MessageFiles, QUEUES_MAX};
 use crate::sync::{LockClass, RwLock};
 
 /// The objects of System V IPC that some processes have in common, and their limits (`ipc_namespaces(7)`).
 #[derive(Debug)]
 pub struct IpcNamespace {
+    identity: u32,
+    owner: UserNamespace,
     /// `semget(2)`.
     pub semaphores: Registry<SemaphoreSet>,
     /// `msgget(2)`.
@@ -92,18 +95,44 @@ impl Default for IpcLimits {
 }
 
 impl IpcNamespace {
-    /// An empty namespace, whose objects may use up to `memory` bytes of the host besides guest memory.
+    /// The number of the initial namespace (`PROC_IPC_INIT_INO`).
+    const INITIAL: u32 = 0xefff_ffff;
+
+    /// The initial namespace, empty. Its objects and those of namespaces beside it may use up to `memory` bytes of the host besides guest
+    /// memory.
     pub fn new(memory: u64) -> Self {
+        let ledger = Arc::new(Ledger { used: AtomicU64::new(0), limit: AtomicU64::new(memory) });
+        Self::of(Self::INITIAL, UserNamespace::default(), ledger)
+    }
+
+    /// Another namespace, empty, with the number `identity`, in `owner` (`CLONE_NEWIPC`).
+    pub fn beside(&self, identity: u32, owner: UserNamespace) -> Arc<Self> {
+        Arc::new(Self::of(identity, owner, Arc::clone(&self.ledger)))
+    }
+
+    fn of(identity: u32, owner: UserNamespace, ledger: Arc<Ledger>) -> Self {
         Self {
-            semaphores: Registry::new(),
-            messages: Registry::new(),
-            segments: Arc::new(Registry::new()),
-            ledger: Arc::new(Ledger { used: AtomicU64::new(0), limit: AtomicU64::new(memory) }),
+            identity,
+            semaphores: Registry::new(owner.clone()),
+            messages: Registry::new(owner.clone()),
+            segments: Arc::new(Registry::new(owner.clone())),
+            owner,
+            ledger,
             pages: Arc::new(Ledger { used: AtomicU64::new(0), limit: AtomicU64::new(SHMALL) }),
             limits: RwLock::new(LockClass::Table, IpcLimits::default()),
             next_undo: AtomicU64::new(0),
             message_files: MessageFiles::default(),
         }
+    }
+
+    /// The number that `/proc/[pid]/ns/ipc` shows.
+    pub fn identity(&self) -> u32 {
+        self.identity
+    }
+
+    /// The user namespace whose administrators may do everything in it.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
     }
 
     /// Accounts for pages of a segment.

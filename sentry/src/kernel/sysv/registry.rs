@@ -9,7 +9,7 @@ use bartizan_abi::Errno;
 use bartizan_abi::ipc::{IPC_PRIVATE, IpcFlags};
 
 use super::Permissions;
-use crate::kernel::Credentials;
+use crate::kernel::{Credentials, UserNamespace};
 use crate::sync::{LockClass, Mutex};
 
 /// Bits of the index in an id (`ipcmni_seq_shift`).
@@ -46,6 +46,7 @@ pub trait Identified {
 #[derive(Debug)]
 pub struct Registry<T> {
     names: Mutex<Names<T>>,
+    owner: UserNamespace,
 }
 
 #[derive(Debug)]
@@ -78,10 +79,10 @@ impl<T> Names<T> {
 }
 
 impl<T: Identified> Registry<T> {
-    /// Without objects.
-    pub fn new() -> Self {
+    /// Without objects; privileges in `owner` count over them.
+    pub fn new(owner: UserNamespace) -> Self {
         let names = Names { objects: BTreeMap::new(), keys: BTreeMap::new(), next: 0, last: -1, sequence: 0 };
-        Self { names: Mutex::new(LockClass::IpcNames, names) }
+        Self { names: Mutex::new(LockClass::IpcNames, names), owner }
     }
 
     /// The id of the object with the key of `request`, which `check` accepts; or of a new one, which `make` makes of its
@@ -117,8 +118,8 @@ impl<T: Identified> Registry<T> {
         let (index, sequence) = names.allocate().ok_or(Errno::ENOSPC)?;
         let id = (sequence << INDEX_BITS) | index;
         let mode = request.flags.bits();
-        let permissions =
-            Permissions::new(request.key, mode, sequence.try_into().unwrap_or(0), request.credentials);
+        let sequence = sequence.try_into().unwrap_or(0);
+        let permissions = Permissions::new(request.key, mode, sequence, request.credentials, &self.owner);
         match make(id, permissions) {
             Ok(object) => {
                 names.objects.insert(index, (object, request.key));
@@ -202,12 +203,6 @@ impl<T: Identified> Registry<T> {
     }
 }
 
-impl<T: Identified> Default for Registry<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +215,7 @@ mod tests {
             self.0
         }
         fn permissions(&self) -> Permissions {
-            self.1
+            self.1.clone()
         }
     }
 
@@ -233,7 +228,7 @@ mod tests {
 
     #[test]
     fn keys_find_objects_until_they_are_forgotten() {
-        let registry = Registry::new();
+        let registry = Registry::new(UserNamespace::default());
         assert_eq!(get(&registry, 7, 0), Err(Errno::ENOENT));
         assert_eq!(get(&registry, 7, 0o1600), Ok(0));
         assert_eq!(get(&registry, 7, 0), Ok(0));
@@ -250,7 +245,7 @@ mod tests {
 
     #[test]
     fn ids_are_not_used_again_soon() {
-        let registry = Registry::new();
+        let registry = Registry::new(UserNamespace::default());
         let mut seen = std::collections::HashSet::new();
         for _ in 0..500 {
             let id = get(&registry, IPC_PRIVATE, 0).unwrap();
@@ -262,7 +257,7 @@ mod tests {
 
     #[test]
     fn there_is_a_limit() {
-        let registry = Registry::new();
+        let registry = Registry::new(UserNamespace::default());
         for _ in 0..100 {
             get(&registry, IPC_PRIVATE, 0).unwrap();
         }

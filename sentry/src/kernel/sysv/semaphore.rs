@@ -102,7 +102,7 @@ pub enum Applied {
 }
 
 /// What `semctl(IPC_STAT)` and `/proc/sysvipc/sem` tell; times in seconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct SetReport {
     pub id: i32,
@@ -223,7 +223,7 @@ impl State {
     fn report(&self, id: i32) -> SetReport {
         SetReport {
             id,
-            permissions: self.permissions,
+            permissions: self.permissions.clone(),
             count: self.semaphores.len(),
             operated: self.operated,
             changed: self.changed,
@@ -254,7 +254,7 @@ impl Identified for SemaphoreSet {
     }
 
     fn permissions(&self) -> Permissions {
-        self.state.lock().permissions
+        self.state.lock().permissions.clone()
     }
 }
 
@@ -472,7 +472,7 @@ impl SemaphoreSet {
         if state.removed {
             return Err(Errno::EIDRM);
         }
-        state.permissions.change(new)?;
+        state.permissions.change(credentials, new)?;
         state.changed = realtime().tv_sec;
         Ok(())
     }

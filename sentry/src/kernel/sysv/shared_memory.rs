@@ -48,7 +48,7 @@ struct State {
 }
 
 /// What `shmctl(IPC_STAT)` and `/proc/sysvipc/shm` tell; times in seconds, sizes in bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct SegmentReport {
     pub id: i32,
@@ -69,7 +69,7 @@ impl Identified for Segment {
     }
 
     fn permissions(&self) -> Permissions {
-        self.state.lock().permissions
+        self.state.lock().permissions.clone()
     }
 }
 
@@ -85,6 +85,7 @@ impl Segment {
         size: u64,
         pid: i32,
     ) -> Result<Arc<Self>, Errno> {
+        let key = permissions.key;
         let charge = namespace.charge_pages(size.div_ceil(PAGE_SIZE))?;
         let state = State {
             permissions,
@@ -101,7 +102,7 @@ impl Segment {
             this: this.clone(),
             registry: Arc::downgrade(&namespace.segments),
             id,
-            key: permissions.key,
+            key,
             size,
             memory: SharedMemory::new(memory, size, (DEVICE, u64::from(id.unsigned_abs()))),
             state: Mutex::new(LockClass::IpcObject, state),
@@ -165,7 +166,7 @@ impl Segment {
         let state = self.state.lock();
         SegmentReport {
             id: self.id,
-            permissions: state.permissions,
+            permissions: state.permissions.clone(),
             size: self.size,
             resident,
             attachments: state.attachments,
@@ -187,7 +188,7 @@ impl Segment {
         if state.removed {
             return Err(Errno::EIDRM);
         }
-        state.permissions.change(new)?;
+        state.permissions.change(credentials, new)?;
         state.changed = realtime().tv_sec;
         Ok(())
     }

@@ -8,8 +8,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::super::anonymous;
 use crate::SysResult;
-use crate::kernel::CurrentTask;
 use crate::kernel::unix::{Ancillary, Passengers};
+use crate::kernel::{CurrentTask, IdKind};
 use crate::mm::UserAddr;
 use crate::vfs::{FdNumber, File};
 
@@ -88,11 +88,15 @@ fn add_files(task: &CurrentTask, data: &[u8], files: &mut Vec<Arc<File>>) -> Res
 fn check_credentials(task: &CurrentTask, data: &[u8]) -> Result<Ucred, Errno> {
     let wanted = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
     let own = task.credentials();
+    let ids = &own.user_namespace;
+    let uid = ids.resolve(IdKind::User, wanted.uid).ok_or(Errno::EINVAL)?;
+    let gid = ids.resolve(IdKind::Group, wanted.gid).ok_or(Errno::EINVAL)?;
+    let wanted = Ucred { uid, gid, ..wanted };
     let pid_allowed = wanted.pid == task.pid() || own.has_capability(Capability::CAP_SYS_ADMIN);
     let uid_allowed =
-        [own.uid, own.euid, own.suid].contains(&wanted.uid) || own.has_capability(Capability::CAP_SETUID);
+        [own.uid, own.euid, own.suid].contains(&uid) || own.has_own_capability(Capability::CAP_SETUID);
     let gid_allowed =
-        [own.gid, own.egid, own.sgid].contains(&wanted.gid) || own.has_capability(Capability::CAP_SETGID);
+        [own.gid, own.egid, own.sgid].contains(&gid) || own.has_own_capability(Capability::CAP_SETGID);
     if !(pid_allowed && uid_allowed && gid_allowed) {
         return Err(Errno::EPERM);
     }

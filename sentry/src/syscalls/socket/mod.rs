@@ -49,7 +49,13 @@ impl Opened {
     }
 }
 
-/// Who the caller is, as peers are told.
+/// Who somebody is in the namespaces of `task`.
+fn as_seen_by(task: &CurrentTask, other: Ucred) -> Ucred {
+    let ids = task.user_namespace();
+    Ucred { uid: ids.uid(other.uid), gid: ids.gid(other.gid), ..other }
+}
+
+/// Who the caller is, as the kernel calls it; peers are told [what that means to them](as_seen_by).
 fn own_credentials(task: &CurrentTask) -> Ucred {
     let credentials = task.credentials();
     Ucred { pid: task.pid(), uid: credentials.euid, gid: credentials.egid }

@@ -11,7 +11,7 @@ use bartizan_abi::socket::{
 use bartizan_abi::{Errno, Timeval};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::Opened;
+use super::{Opened, as_seen_by};
 use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::kernel::unix::UnixOptions;
@@ -40,7 +40,7 @@ pub fn getsockopt(
     if level != SOL_SOCKET {
         return Err(Errno::EOPNOTSUPP.into());
     }
-    let bytes = read_option(&opened, option)?;
+    let bytes = read_option(task, &opened, option)?;
     let stored = room.min(bytes.len());
     task.write_bytes(value, &bytes[..stored])?;
     Ok(task.write_value(length, &(stored as i32))?)
@@ -54,7 +54,7 @@ fn time(timeout: Option<Duration>) -> Vec<u8> {
     Timeval::from_duration(timeout.unwrap_or_default()).as_bytes().to_vec()
 }
 
-fn read_option(opened: &Opened, option: i32) -> Result<Vec<u8>, Errno> {
+fn read_option(task: &CurrentTask, opened: &Opened, option: i32) -> Result<Vec<u8>, Errno> {
     let socket = opened.socket()?;
     let options = socket.options();
     Ok(match option {
@@ -67,7 +67,10 @@ fn read_option(opened: &Opened, option: i32) -> Result<Vec<u8>, Errno> {
         SO_RCVBUF => number(options.receive_buffer),
         SO_RCVLOWAT => number(1),
         SO_PASSCRED => number(options.pass_credentials.into()),
-        SO_PEERCRED => socket.peer_credentials().unwrap_or(NOBODY).as_bytes().to_vec(),
+        SO_PEERCRED => {
+            let seen = socket.peer_credentials().map(|peer| as_seen_by(task, peer));
+            seen.unwrap_or(NOBODY).as_bytes().to_vec()
+        }
         SO_RCVTIMEO => time(options.receive_timeout),
         SO_SNDTIMEO => time(options.send_timeout),
         SO_LINGER => Linger::default().as_bytes().to_vec(),

@@ -8,7 +8,7 @@ use bartizan_abi::{Errno, PollEvents, Timespec, UIO_MAXIOV};
 use super::super::read_write::vector;
 use super::message::ControlWriter;
 use super::send::MSG_LEN_OFFSET;
-use super::{Opened, deadline_of, name, wait};
+use super::{Opened, as_seen_by, deadline_of, name, wait};
 use crate::kernel::unix::{ReceiveMode, Received, UnixAddress, UnixKind};
 use crate::kernel::{CurrentTask, deadline_after};
 use crate::mm::{UserAddr, UserBuffers, UserPtr};
@@ -88,7 +88,7 @@ fn receive_message(
     let mut control = ControlWriter::new(room);
     if let Some(ancillary) = received.ancillary.take() {
         if socket.options().pass_credentials {
-            control.add_credentials(&ancillary.credentials);
+            control.add_credentials(&as_seen_by(task, ancillary.credentials));
         }
         control.add_files(task, ancillary.files.take(), flags.contains(MsgFlags::MSG_CMSG_CLOEXEC));
     }

@@ -8,6 +8,7 @@ use super::copy::{Extent, Relation};
 use super::forest::Forest;
 use super::table::MountTable;
 use super::{Mount, MountFlags, Path, TreeChanges, rootfs};
+use crate::kernel::UserNamespace;
 use crate::sync::{LockClass, RwLock};
 use crate::vfs::{DentryCache, DeviceRegistry, FilesystemRoot};
 
@@ -19,6 +20,8 @@ pub struct MountNamespace {
     pub(super) tree: u64,
     /// What `/proc/[pid]/ns/mnt` shows.
     identity: u32,
+    /// The user namespace whose administrators may change it.
+    owner: UserNamespace,
 }
 
 impl MountNamespace {
@@ -56,14 +59,22 @@ impl MountNamespace {
         forest.insert(&hidden);
         let tree = forest.plant(ROOTFS_ID);
         let table = Arc::new(MountTable::new(RwLock::new(LockClass::Mounts, forest), devices));
-        (Arc::new(Self { table, tree, identity: Self::INITIAL }), Path::root_of(hidden, inode))
+        (
+            Arc::new(Self { table, tree, identity: Self::INITIAL, owner: UserNamespace::default() }),
+            Path::root_of(hidden, inode),
+        )
     }
 
-    /// A copy with the number `identity` (`CLONE_NEWNS`). Of `places`, those that are in this namespace are in the copy then.
+    /// A copy with the number `identity` in `owner` (`CLONE_NEWNS`). Of `places`, those that are in this namespace are in the copy then.
     ///
     /// # Errors
     /// None in practice.
-    pub fn duplicate(&self, identity: u32, places: &mut [&mut Path]) -> Result<Arc<Self>, Errno> {
+    pub fn duplicate(
+        &self,
+        identity: u32,
+        owner: UserNamespace,
+        places: &mut [&mut Path],
+    ) -> Result<Arc<Self>, Errno> {
         let (tree, copies) = self.table.change(|forest| {
             let root = forest.trees.get(&self.tree).map(|tree| tree.root).ok_or(Errno::EINVAL)?;
             let shown = Arc::clone(forest.mount(root).ok_or(Errno::EINVAL)?.root());
@@ -76,12 +87,17 @@ impl MountNamespace {
                 **place = new;
             }
         }
-        Ok(Arc::new(Self { table: Arc::clone(&self.table), tree, identity }))
+        Ok(Arc::new(Self { table: Arc::clone(&self.table), tree, identity, owner }))
     }
 
     /// The number that `/proc/[pid]/ns/mnt` shows.
     pub fn identity(&self) -> u32 {
         self.identity
+    }
+
+    /// The user namespace whose administrators may change it.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
     }
 
     /// Its changes.
@@ -165,7 +181,7 @@ mod tests {
     fn a_copy_has_its_own_mounts_and_goes_with_them() {
         let (namespace, top) = mounted();
         let mut place = top.clone();
-        let copy = namespace.duplicate(5, &mut [&mut place]).unwrap();
+        let copy = namespace.duplicate(5, UserNamespace::default(), &mut [&mut place]).unwrap();
         assert!(copy.contains(&place.mount) && !namespace.contains(&place.mount));
         assert!(Arc::ptr_eq(&place.dentry, &top.dentry));
         copy.mount(&place, rootfs::root(), b"inner", MountFlags::empty()).unwrap();
@@ -182,7 +198,7 @@ mod tests {
         let (namespace, top) = mounted();
         namespace.set_propagation(&top, Propagation::Shared, false).unwrap();
         let mut place = top.clone();
-        let copy = namespace.duplicate(5, &mut [&mut place]).unwrap();
+        let copy = namespace.duplicate(5, UserNamespace::default(), &mut [&mut place]).unwrap();
         namespace.mount(&top, rootfs::root(), b"seen", MountFlags::empty()).unwrap();
         assert_eq!(sources(&copy).last().unwrap(), b"seen");
         copy.unmount(copy.root().unwrap(), Unmount::IfIdle).unwrap();

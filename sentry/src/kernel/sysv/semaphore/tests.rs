@@ -1,7 +1,7 @@
 use super::*;
 
 fn set(namespace: &IpcNamespace, count: usize) -> Arc<SemaphoreSet> {
-    let permissions = Permissions::new(0, 0o600, 0, &Credentials::root());
+    let permissions = Permissions::new(0, 0o600, 0, &Credentials::root(), &Default::default());
     Arc::new(SemaphoreSet::new(namespace, 0, permissions, count).unwrap())
 }
 
@@ -55,7 +55,9 @@ fn adjustments_are_undone_within_bounds() {
 fn removal_ends_waiting_and_memory_is_accounted_for() {
     let namespace = IpcNamespace::new(100);
     let root = Credentials::root();
-    assert!(SemaphoreSet::new(&namespace, 0, Permissions::new(0, 0, 0, &root), 7).is_err());
+    assert!(
+        SemaphoreSet::new(&namespace, 0, Permissions::new(0, 0, 0, &root, &Default::default()), 7).is_err()
+    );
     let request = crate::kernel::sysv::GetRequest {
         key: 0,
         flags: bartizan_abi::ipc::IpcFlags::from_bits_retain(0o600),

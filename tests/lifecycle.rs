@@ -197,6 +197,36 @@ fn many_processes_of_one_sandbox_leave_nothing_behind_while_it_lives() -> Result
     Ok(())
 }
 
+/// Ten thousand where `BARTIZAN_SOAK` is set, five hundred otherwise.
+#[test]
+fn short_lived_programs_leave_nothing_behind_while_their_sandbox_lives() -> Result<()> {
+    let _alone = alone();
+    let count = if std::env::var_os("BARTIZAN_SOAK").is_some() { 10_000 } else { 500 };
+    let sandbox = builder()?.build()?;
+    let script = format!(
+        "echo ready; for rounds in 20 {count}; do read go; \
+         i=0; while [ $i -lt $rounds ]; do /bin/true || echo fail; i=$((i + 1)); done; echo done; done; read end"
+    );
+    let mut process = start(&sandbox, &script)?;
+    let mut round = || -> Result<()> {
+        process.stdin.as_mut().context("no standard input")?.write_all(b"go\n")?;
+        let mut line = [0; 5];
+        process.stdout.as_mut().context("no standard output")?.read_exact(&mut line)?;
+        ensure!(&line == b"done\n", "a program has failed");
+        Ok(())
+    };
+    wait_for_thread("bartizan-host-io")?;
+    round()?;
+    let (before, memory) = (Footprint::now()?, resident()?);
+    round()?;
+    before.is_back_but_for(4)?;
+    let grown = resident()?.saturating_sub(memory);
+    ensure!(grown < 8192, "the host has grown by {grown} KiB");
+    drop(process.stdin.take());
+    assert_eq!(process.wait_timeout(LIMIT)?, ExitStatus::Exited(1));
+    Ok(())
+}
+
 #[test]
 fn dropping_a_sandbox_ends_what_runs_in_it() -> Result<()> {
     let _alone = alone();

@@ -76,6 +76,61 @@ static void processor_time_warns(void)
     say("told: %ld", soft_of(RLIMIT_CPU));
 }
 
+/* A child that runs for so many milliseconds with a real-time policy, waiting shortly now and then or not. */
+static void run_in_real_time(long soft, long hard, long milliseconds, long pause_each)
+{
+    signal(SIGXCPU, on_xcpu);
+    limit(RLIMIT_RTTIME, soft < 0 ? RLIM_INFINITY : (rlim_t)soft, hard < 0 ? RLIM_INFINITY : (rlim_t)hard);
+    struct timespec pause = { 0, 1000000 }, now, begin, last;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    last = begin;
+    for (;;) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 >= milliseconds)
+            break;
+        if (pause_each && (now.tv_sec - last.tv_sec) * 1000 + (now.tv_nsec - last.tv_nsec) / 1000000 >= pause_each) {
+            nanosleep(&pause, NULL);
+            last = now;
+        }
+    }
+    _exit(10 + xcpu);
+}
+
+static void real_time(void)
+{
+    struct sched_param parameter = { 1 };
+    if (sched_setscheduler(0, SCHED_FIFO, &parameter) < 0) {
+        say("no real-time policy here");
+        return;
+    }
+    if (fork() == 0)
+        run_in_real_time(100000, -1, 400, 0);
+    int status;
+    wait(&status);
+    say("soft: %s", status_text(status));
+    if (fork() == 0)
+        run_in_real_time(100000, 250000, 2000, 0);
+    wait(&status);
+    say("hard: %s", status_text(status));
+    if (fork() == 0)
+        run_in_real_time(200000, 200000, 500, 20);
+    wait(&status);
+    say("waits: %s", status_text(status));
+    if (fork() == 0) {
+        parameter.sched_priority = 0;
+        MUST(sched_setscheduler(0, SCHED_OTHER, &parameter));
+        run_in_real_time(50000, 100000, 200, 0);
+    }
+    wait(&status);
+    say("other policy: %s", status_text(status));
+    limit(RLIMIT_RTTIME, 100000, 200000);
+    if (fork() == 0)
+        burn();
+    wait(&status);
+    say("inherited, no handler: %s", status_text(status));
+    say("told: %ld", soft_of(RLIMIT_RTTIME));
+}
+
 static volatile sig_atomic_t xfsz;
 
 static void on_xfsz(int number)
@@ -273,5 +328,5 @@ static void told(void)
     say("raise: %s", err(setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 3 })));
 }
 
-CHECK_MAIN(CASE(processor_time_kills), CASE(processor_time_warns), CASE(file_size), CASE(descriptors), CASE(memory),
+CHECK_MAIN(CASE(processor_time_kills), CASE(processor_time_warns), CASE(real_time), CASE(file_size), CASE(descriptors), CASE(memory),
            CASE(stack), CASE(locked_memory), CASE(processes), CASE(signals), CASE(queues), CASE(priorities), CASE(told))

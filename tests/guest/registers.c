@@ -152,4 +152,80 @@ static void registers_survive_calls(void)
     say("kept: %ld %ld %ld %ld %ld %ld %ld %ld", a, b, c, d, e, r8, r9, r10);
 }
 
-CHECK_MAIN(CASE(fault_signals), CASE(changed_registers), CASE(vector_state), CASE(registers_survive_calls))
+/* All 512 bits, the upper sixteen registers and the masks, of which only AVX-512 knows. */
+struct widest {
+    uint64_t low[8], high[8];
+    uint64_t mask, other_mask;
+};
+
+static void spoil_widest(int number)
+{
+    (void)number;
+    __asm__ volatile("vpxorq %%zmm2, %%zmm2, %%zmm2; vpternlogd $0xff, %%zmm29, %%zmm29, %%zmm29; kxorw %%k1, %%k1, %%k1; kxorw %%k7, %%k7, %%k7"
+                     : : : "xmm2", "memory");
+    hits++;
+}
+
+/* Loads the state, makes one call, and tells how many words of it are as they were. */
+static int widest_kept(const struct widest *in, long number, long first, long second, long third, long fourth)
+{
+    struct widest out = { 0 };
+    register long r10 __asm__("r10") = fourth;
+    __asm__ volatile("vmovdqu64 %[low], %%zmm2; vmovdqu64 %[high], %%zmm29; kmovw %[mask], %%k1; kmovw %[other], %%k7; syscall; "
+                     "vmovdqu64 %%zmm2, %[low_out]; vmovdqu64 %%zmm29, %[high_out]; kmovw %%k1, %[mask_out]; kmovw %%k7, %[other_out]"
+                     : [low_out] "=m"(out.low), [high_out] "=m"(out.high), [mask_out] "+m"(out.mask),
+                       [other_out] "+m"(out.other_mask), "+a"(number)
+                     : [low] "m"(in->low), [high] "m"(in->high), [mask] "m"(in->mask), [other] "m"(in->other_mask), "D"(first),
+                       "S"(second), "d"(third), "r"(r10)
+                     : "rcx", "r11", "xmm2", "memory");
+    const uint64_t *was = (const uint64_t *)in, *is = (const uint64_t *)&out;
+    int kept = 0;
+    for (size_t i = 0; i < sizeof(out) / sizeof(*is); i++)
+        kept += was[i] == is[i];
+    return kept;
+}
+
+static void widest_in_children(void)
+{
+    for (int child = 0; child < 4; child++) {
+        if (fork() == 0) {
+            struct widest own = { .mask = (uint64_t)(0x11 + child), .other_mask = (uint64_t)(0x7700 + child) };
+            struct timespec pause = { 0, 100000 };
+            for (uint64_t i = 0; i < 8; i++) {
+                own.low[i] = i * 0x0101010101010101 + (uint64_t)child;
+                own.high[i] = ~own.low[i];
+            }
+            int good = 0;
+            for (int i = 0; i < 200; i++)
+                good += widest_kept(&own, i % 2 ? SYS_nanosleep : SYS_sched_yield, (long)&pause, 0, 0, 0) == 18;
+            _exit(good == 200 ? 0 : 1);
+        }
+    }
+    int good = 0, status;
+    while (wait(&status) > 0)
+        good += status == 0;
+    say("children that kept it: %d", good);
+}
+
+static void widest_state(void)
+{
+    if (!__builtin_cpu_supports("avx512f")) {
+        say("no AVX-512");
+        return;
+    }
+    handle(SIGUSR1, spoil_widest);
+    struct widest in = { .mask = 0xa5c3, .other_mask = 0x1234 };
+    for (uint64_t i = 0; i < 8; i++) {
+        in.low[i] = 0x1122334455667788 * (i + 1);
+        in.high[i] = 0x8877665544332211 ^ i << 40;
+    }
+    say("over a handler: %d", widest_kept(&in, SYS_kill, getpid(), SIGUSR1, 0, 0));
+    say("over a call: %d", widest_kept(&in, SYS_getppid, 0, 0, 0, 0));
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    say("over a call that touches a new page: %d", widest_kept(&in, SYS_getcwd, (long)page, 4096, 0, 0));
+    say("hits: %d", hits);
+    widest_in_children();
+}
+
+CHECK_MAIN(CASE(fault_signals), CASE(changed_registers), CASE(vector_state), CASE(registers_survive_calls),
+           CASE(widest_state))

@@ -8,13 +8,15 @@ use crate::case::Case;
 /// What the cases need: a file of the suite stands for all of it.
 const NEEDS: &[&str] = &["bash", "python3", "/usr/lib/python3.11/test/test_posix.py"];
 
-/// Runs the suite with these arguments for each module of a list, and tells how it ends; where it fails, also which tests do.
+/// Runs the suite with these arguments for each module of a list, after some commands, and tells how it ends; where it fails, also which
+/// tests do.
 macro_rules! modules {
-    ($name:literal, $arguments:literal, $list:literal) => {
+    ($name:literal, $arguments:literal, $list:literal $(, $before:literal)?) => {
         Case::bash(
             $name,
             NEEDS,
             concat!(
+                $($before,)?
                 "for m in ",
                 $list,
                 "; do python3 -m test --timeout 300 ",
@@ -35,6 +37,15 @@ pub const SHORT: &[Case] = &[
     )
     .within(120),
     modules!("python_suite_files", "", "test_tempfile test_shutil test_glob test_pathlib").within(120),
+    modules!(
+        "python_suite_files_of_the_root",
+        "",
+        "test_posixpath test_stat test_fileio test_largefile test_tempfile test_shutil test_pathlib",
+        "mkdir -p /var/tmp/suite; cd /var/tmp/suite; export TMPDIR=$PWD; "
+    )
+    .changing_root()
+    .within(120),
+    modules!("python_suite_terminals", "", "test_openpty test_pty test_tty test_ioctl test_termios").within(120),
     modules!("python_suite_time_and_select", "", "test_time test_select test_gc").within(120),
     modules!("python_suite_os", "-i TestSendfile", "test_os").within(120),
     modules!(
@@ -49,6 +60,14 @@ pub const SHORT: &[Case] = &[
 
 /// Modules that take up to some minutes.
 pub const LONG: &[Case] = &[
+    modules!(
+        "long_python_suite_files_of_the_root",
+        "-i TestSendfile",
+        "test_os test_io test_largefile",
+        "mkdir -p /var/tmp/suite; cd /var/tmp/suite; export TMPDIR=$PWD; "
+    )
+    .changing_root()
+    .within(600),
     modules!("long_python_suite_subprocess", "", "test_subprocess").within(300),
     modules!("long_python_suite_threads", "", "test_threading test_threadsignals test_queue").within(300),
     modules!("long_python_suite_selectors", "", "test_selectors test_faulthandler").within(300),

@@ -219,6 +219,8 @@ impl CurrentTask {
         let child = Task::new(self.kernel(), new);
         self.add_signals(&child, flags)?;
         child.inherit(self.task());
+        // Who is limited has the timers' thread running already, so that nothing can fail.
+        let _never = child.heed_real_time_limit();
         if flags.intersects(CloneFlags::NAMESPACES) {
             let new = self.namespaces().unshared(self.kernel(), flags, &child.user_namespace());
             child.set_namespaces(Arc::new(new));

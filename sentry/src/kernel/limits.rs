@@ -89,6 +89,11 @@ impl Limits {
         self.value(Resource::RLIMIT_CPU).0.store(seconds, Ordering::Relaxed);
     }
 
+    /// Raises the soft limit of uninterrupted real-time processing, which a process was told that it has reached, to so many microseconds.
+    pub fn raise_real_time(&self, microseconds: u64) {
+        self.value(Resource::RLIMIT_RTTIME).0.store(microseconds, Ordering::Relaxed);
+    }
+
     /// A copy, for a child.
     pub fn duplicate(&self) -> Self {
         Self {

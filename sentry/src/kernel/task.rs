@@ -14,6 +14,7 @@ use super::ptrace::Ptrace;
 use super::seccomp::Seccomp;
 use super::signal::SignalActions;
 use super::sysv::UndoList;
+use super::timer::RealTimeLimit;
 use super::{
     CpuUsage, Credentials, IoUsage, Kernel, Namespaces, Parker, Scheduling, ThreadGroup, UserNamespace,
 };
@@ -54,6 +55,8 @@ pub struct Task {
     usage: CpuUsage,
     io: IoUsage,
     scheduling: Mutex<Scheduling>,
+    /// `RLIMIT_RTTIME`, once it counts.
+    real_time_limit: OnceLock<Arc<RealTimeLimit>>,
     /// `personality(2)`.
     personality: AtomicU32,
     /// Whoever waits in `vfork` for it to exec or end.
@@ -136,6 +139,7 @@ impl Task {
             usage: CpuUsage::new(),
             io: IoUsage::default(),
             scheduling: Mutex::new(LockClass::Table, Scheduling::default()),
+            real_time_limit: OnceLock::new(),
             personality: AtomicU32::new(0),
             vfork: Mutex::new(LockClass::Table, None),
             semaphore_undo: Mutex::new(LockClass::TaskShared, None),
@@ -317,6 +321,11 @@ impl Task {
         char::from(self.state.load(Ordering::Relaxed))
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == TaskState::Zombie as u8
+    }
+
     /// Notes what it does.
     pub(super) fn set_state(&self, state: TaskState) {
         self.state.store(state as u8, Ordering::Relaxed);
@@ -397,6 +406,11 @@ impl Task {
     /// Changes how it asks to be scheduled, if `change` agrees; anybody may who is allowed to.
     pub fn change_scheduling<T>(&self, change: impl FnOnce(&mut Scheduling) -> T) -> T {
         change(&mut self.scheduling.lock())
+    }
+
+    /// Who watches how long it runs without waiting, once that matters.
+    pub(super) fn real_time_limit(&self) -> &OnceLock<Arc<RealTimeLimit>> {
+        &self.real_time_limit
     }
 
     /// Which peculiarities of other systems it wants.

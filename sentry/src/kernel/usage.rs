@@ -26,6 +26,8 @@ pub struct CpuUsage {
     system: AtomicU64,
     /// How often it has begun to wait.
     switches: AtomicU64,
+    /// What it had used, user and system time, when it last began to wait or was told to count anew.
+    stretch: AtomicU64,
     /// What it does, and since when, in nanoseconds from `start`.
     mode: AtomicU8,
     since: AtomicU64,
@@ -39,6 +41,7 @@ impl CpuUsage {
             user: AtomicU64::new(0),
             system: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            stretch: AtomicU64::new(0),
             mode: AtomicU8::new(Mode::Idle as u8),
             since: AtomicU64::new(0),
         }
@@ -58,6 +61,8 @@ impl CpuUsage {
         }
         if mode == Mode::Idle {
             self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let used = self.user.load(Ordering::Relaxed) + self.system.load(Ordering::Relaxed);
+            self.stretch.store(used, Ordering::Relaxed);
         }
         self.since.store(now, Ordering::Relaxed);
         // Pairs with `guest_entry`: who sees that guest code was left sees what it did.
@@ -81,6 +86,18 @@ impl CpuUsage {
     /// How often it has given up the processor to wait. How often the host took it away is not known.
     pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Counts what [`stretch`](Self::stretch) tells from now on.
+    pub fn begin_stretch(&self) {
+        let (user, system) = self.times();
+        self.stretch.store(user.saturating_add(system), Ordering::Relaxed);
+    }
+
+    /// User and system time since the task last began to wait, nanoseconds.
+    pub fn stretch(&self) -> u64 {
+        let (user, system) = self.times();
+        user.saturating_add(system).saturating_sub(self.stretch.load(Ordering::Relaxed))
     }
 
     /// User and system time so far, nanoseconds.

@@ -68,6 +68,9 @@ fn set(task: &CurrentTask, group: &Arc<ThreadGroup>, resource: Resource, new: Rl
     if resource == Resource::RLIMIT_CPU {
         group.timers().heed_processor_limit(task.kernel().timers(), group)?;
     }
+    if resource == Resource::RLIMIT_RTTIME {
+        group.heed_real_time_limit()?;
+    }
     // Memory management keeps a copy of those that it heeds.
     let memory = match Arc::ptr_eq(group, task.group()) {
         true => Some(task.mm()),

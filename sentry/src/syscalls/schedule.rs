@@ -121,7 +121,7 @@ impl Request {
     }
 
     /// Changes `target` if it is valid and the caller may.
-    fn carry_out(&self, task: &CurrentTask, target: &Task) -> Result<(), Errno> {
+    fn carry_out(&self, task: &CurrentTask, target: &Arc<Task>) -> Result<(), Errno> {
         let credentials = task.credentials();
         let by = Changer::new(&credentials, target);
         target.change_scheduling(|own| {
@@ -141,7 +141,8 @@ impl Request {
             }
             *own = new;
             Ok(())
-        })
+        })?;
+        target.heed_real_time_limit()
     }
 }
 

@@ -221,7 +221,7 @@ syscalls! {
     prctl => prctl::prctl, Partial("no speculation control or PR_SET_THP_DISABLE; timer slack has no effect");
     arch_prctl => process::arch_prctl, Partial("FS and GS only");
     adjtimex => time::adjtimex, Partial("tells of a clock that nobody synchronises; changes are EPERM");
-    setrlimit => limits::setrlimit, Partial("RLIMIT_CORE and RLIMIT_RTTIME are kept without effect");
+    setrlimit => limits::setrlimit, Partial("RLIMIT_CORE is kept without effect");
     chroot => directory::chroot, Full;
     sync => sync::sync, Full;
     acct => refused::not_built, Refused("ENOSYS: as without CONFIG_BSD_PROCESS_ACCT");
@@ -363,7 +363,7 @@ syscalls! {
     recvmmsg => socket::recvmmsg, Full;
     fanotify_init => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
     fanotify_mark => refused::not_built, Refused("ENOSYS: as without CONFIG_FANOTIFY");
-    prlimit64 => limits::prlimit64, Partial("RLIMIT_CORE and RLIMIT_RTTIME are kept without effect");
+    prlimit64 => limits::prlimit64, Partial("RLIMIT_CORE is kept without effect");
     name_to_handle_at => handle::name_to_handle_at, Refused("EOPNOTSUPP: as with file systems without handles");
     open_by_handle_at => handle::open_by_handle_at, Refused("ESTALE: as with file systems without handles");
     clock_adjtime => time::clock_adjtime, Partial("as adjtimex");

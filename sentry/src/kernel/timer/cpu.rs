@@ -27,6 +27,8 @@ pub enum CpuClock {
     Task(Weak<Task>),
     /// User time of a task.
     TaskUser(Weak<Task>),
+    /// All of a task since it last waited; nothing is left to be told of one that has ended.
+    TaskStretch(Weak<Task>),
 }
 
 impl CpuClock {
@@ -38,6 +40,9 @@ impl CpuClock {
             Self::ProcessUser(group) => group.upgrade()?.used_time().0,
             Self::Task(task) => sum(task.upgrade()?.usage().times()),
             Self::TaskUser(task) => task.upgrade()?.usage().times().0,
+            Self::TaskStretch(task) => {
+                task.upgrade().filter(|task| !task.has_ended())?.usage().stretch()
+            }
         };
         Some(Duration::from_nanos(nanoseconds))
     }

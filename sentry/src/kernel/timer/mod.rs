@@ -9,6 +9,7 @@ mod descriptor;
 mod limit;
 mod posix;
 mod process;
+mod real_time;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use cpu::CpuClock;
 pub use descriptor::Timerfd;
 pub use posix::{PosixClock, PosixNotice, PosixReport, PosixTimer};
 pub use process::ProcessTimers;
+pub use real_time::RealTimeLimit;
 pub use schedule::{Schedule, TimerSetting};
 
 /// Bytes of stack of the timer thread.

@@ -40,9 +40,7 @@ impl CpuClock {
             Self::ProcessUser(group) => group.upgrade()?.used_time().0,
             Self::Task(task) => sum(task.upgrade()?.usage().times()),
             Self::TaskUser(task) => task.upgrade()?.usage().times().0,
-            Self::TaskStretch(task) => {
-                task.upgrade().filter(|task| !task.has_ended())?.usage().stretch()
-            }
+            Self::TaskStretch(task) => task.upgrade().filter(|task| !task.has_ended())?.usage().stretch(),
         };
         Some(Duration::from_nanos(nanoseconds))
     }

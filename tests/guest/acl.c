@@ -322,4 +322,44 @@ static void overlay(void)
     show("removed", "m/d");
 }
 
-CHECK_MAIN(CASE(forms), CASE(names_and_removal), CASE(modes), CASE(inheritance), CASE(rights), CASE(overlay))
+/* Ids are those of the user namespace of whoever asks. */
+static void namespaces(void)
+{
+    fresh();
+    put("f", "text");
+    MUST(chown("f", 1000, 1000));
+    int ready[2], go[2];
+    char byte = 0, path[64];
+    MUST(pipe(ready));
+    MUST(pipe(go));
+    pid_t child = fork();
+    if (child == 0) {
+        MUST(unshare(CLONE_NEWUSER));
+        MUST(write(ready[1], &byte, 1));
+        MUST(read(go[0], &byte, 1));
+        MUST(setresgid(0, 0, 0));
+        MUST(setresuid(0, 0, 0));
+        say("set: %s", err(set("f", ACCESS, LIST({ OWNER, 6, NONE }, { USER, 5, 3 }, { GROUP_OBJ, 4, NONE }, { GROUP, 4, 2 },
+                                                 { MASK, 7, NONE }, { OTHER, 0, NONE }))));
+        show("inside", "f");
+        say("not there: %s", err(set("f", ACCESS, LIST({ OWNER, 6, NONE }, { USER, 5, 30 }, { GROUP_OBJ, 4, NONE },
+                                                       { MASK, 7, NONE }, { OTHER, 0, NONE }))));
+        MUST(write(ready[1], &byte, 1));
+        MUST(read(go[0], &byte, 1));
+        show("of others, inside", "f");
+        _exit(0);
+    }
+    MUST(read(ready[0], &byte, 1));
+    snprintf(path, sizeof(path), "/proc/%d/uid_map", child);
+    put(path, "0 1000 10\n");
+    snprintf(path, sizeof(path), "/proc/%d/gid_map", child);
+    put(path, "0 1000 10\n");
+    MUST(write(go[1], &byte, 1));
+    MUST(read(ready[0], &byte, 1));
+    show("outside", "f");
+    MUST(set("f", ACCESS, FULL));
+    MUST(write(go[1], &byte, 1));
+    reap(child);
+}
+
+CHECK_MAIN(CASE(forms), CASE(names_and_removal), CASE(modes), CASE(inheritance), CASE(rights), CASE(overlay), CASE(namespaces))

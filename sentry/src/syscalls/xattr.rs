@@ -175,7 +175,7 @@ pub(super) fn get(
 ) -> SysResult<usize> {
     let name = read_name(task, name)?;
     if let Some(kind) = AclKind::of(&name) {
-        return give(task, &acl::get(path, kind)?, value, size);
+        return give(task, &acl::get(path, kind, &task.credentials())?, value, size);
     }
     check(task, path, &name, May::READ)?;
     let found = path.inode().ops().get_xattr(path.inode(), &name)?;

@@ -62,8 +62,8 @@ pub const SHORT: &[Case] = &[
 pub const LONG: &[Case] = &[
     modules!(
         "long_python_suite_files_of_the_root",
-        "-i TestSendfile",
-        "test_os test_io",
+        "",
+        "test_io",
         "mkdir -p /var/tmp/suite; cd /var/tmp/suite; export TMPDIR=$PWD; "
     )
     .changing_root()

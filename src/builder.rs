@@ -9,7 +9,7 @@ use bartizan_platform::systrap::SystrapOptions;
 use bartizan_sentry::kernel::{Credentials, Kernel, KernelOptions, Profiler};
 use bartizan_sentry::syscalls::trace::Tracer;
 use bartizan_sentry::vfs::{
-    DeviceRegistry, FilesystemRoot, FollowLast, FsContext, MountFlags, MountNamespace, Parameters,
+    DeviceRegistry, FilesystemRoot, FollowLast, FsContext, MountFlags, MountNamespace, Openness, Parameters,
 };
 
 use crate::mount::{Mount, SMALLEST_MEMORY};
@@ -178,17 +178,27 @@ fn register_filesystems(kernel: &Kernel) {
     });
     types.register("devtmpfs", |new| devtmpfs_with(new.kernel, new.options));
     types.register("devpts", |new| {
-        let (root, _ptmx) = devpts::new(new.kernel, devpts::Options::parse(new.options)?);
+        let options = devpts::Options::parse_for(&new.task.user_namespace(), new.options)?;
+        let (root, _ptmx) = devpts::new(new.kernel, options);
         Ok(root)
     });
     types.register("mqueue", |new| {
         let ipc = new.task.ipc();
+        if !new.task.credentials().has_capability_in(bartizan_abi::Capability::CAP_SYS_ADMIN, ipc.owner()) {
+            return Err(bartizan_abi::Errno::EPERM);
+        }
         ipc.message_files().root(new.kernel, &ipc).ok_or(bartizan_abi::Errno::ENODEV)
     });
     types.register("overlay", overlay::mount);
     types.register("tmpfs", |new| {
-        tmpfs::new(new.kernel, &tmpfs::Options::parse(new.options, new.kernel.memory().limit())?)
+        let limit = new.kernel.memory().limit();
+        tmpfs::new(new.kernel, &tmpfs::Options::parse_for(&new.task.credentials(), new.options, limit)?)
     });
+    for name in ["cgroup2", "devpts", "mqueue", "overlay", "tmpfs"] {
+        types.open(name, Openness::Everybody);
+    }
+    types.open("proc", Openness::WhereVisible);
+    types.open("sysfs", Openness::WhereVisible);
     describe_filesystems(kernel);
 }
 

@@ -124,6 +124,10 @@ impl FilesystemOps for Super {
         "devpts"
     }
 
+    fn makes_devices(&self) -> bool {
+        true
+    }
+
     fn cache_policy(&self) -> CachePolicy {
         CachePolicy::Revalidate
     }

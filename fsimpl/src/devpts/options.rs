@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bartizan_abi::{Errno, FileMode};
+use bartizan_sentry::kernel::{IdKind, UserNamespace};
 
 /// The most terminals of one instance (`NR_UNIX98_PTY_MAX`).
 const MOST: u32 = 1 << 20;
@@ -35,14 +36,25 @@ impl Options {
     /// # Errors
     /// `EINVAL` for an option that Linux does not know or a value that it does not take.
     pub fn parse(text: &[u8]) -> Result<Self, Errno> {
+        Self::parse_for(&UserNamespace::default(), text)
+    }
+
+    /// As [`parse`](Self::parse), with ids as they are called in `names`.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn parse_for(names: &UserNamespace, text: &[u8]) -> Result<Self, Errno> {
         let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+        let id = |kind, value: &str| {
+            value.parse().ok().and_then(|id| names.resolve(kind, id)).ok_or(Errno::EINVAL)
+        };
         let mut options =
             Self { gid: 0, mode: FileMode::new(0o600), ptmx_mode: FileMode::empty(), ..Self::default() };
         for option in text.split(',').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             match name {
-                "uid" => options.uid = Some(value.parse().map_err(|_| Errno::EINVAL)?),
-                "gid" => options.gid = value.parse().map_err(|_| Errno::EINVAL)?,
+                "uid" => options.uid = Some(id(IdKind::User, value)?),
+                "gid" => options.gid = id(IdKind::Group, value)?,
                 "mode" => options.mode = parse_mode(value)?,
                 "ptmxmode" => options.ptmx_mode = parse_mode(value)?,
                 "max" => {

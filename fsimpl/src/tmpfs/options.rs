@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use bartizan_abi::{Errno, FileMode};
 use bartizan_platform::memory::PAGE_SIZE;
+use bartizan_sentry::kernel::{Credentials, IdKind};
 
 /// What a tmpfs is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +34,21 @@ impl Options {
     /// # Errors
     /// `EINVAL` for an option that Linux does not know or a value that it does not take.
     pub fn parse(text: &[u8], memory: u64) -> Result<Self, Errno> {
+        Self::parse_for(&Credentials::root(), text, memory)
+    }
+
+    /// As [`parse`](Self::parse), for a user who mounts: ids are what they are called in the user's namespace, and the root directory is the user's if
+    /// nothing else is said.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn parse_for(user: &Credentials, text: &[u8], memory: u64) -> Result<Self, Errno> {
         let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
-        let mut options = Self::default();
+        let id = |kind, value: &str| {
+            let id = value.parse().ok();
+            id.and_then(|id| user.user_namespace.resolve(kind, id)).ok_or(Errno::EINVAL)
+        };
+        let mut options = Self { uid: user.fsuid, gid: user.fsgid, ..Self::default() };
         for option in text.split(',').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             match name {
@@ -45,8 +59,8 @@ impl Options {
                 }
                 "nr_inodes" => options.inodes = Some(parse_scaled(value)?),
                 "mode" => options.mode = parse_mode(value)?,
-                "uid" => options.uid = value.parse().map_err(|_| Errno::EINVAL)?,
-                "gid" => options.gid = value.parse().map_err(|_| Errno::EINVAL)?,
+                "uid" => options.uid = id(IdKind::User, value)?,
+                "gid" => options.gid = id(IdKind::Group, value)?,
                 "huge" if matches!(value, "never" | "always" | "within_size" | "advise") => {}
                 "inode32" | "inode64" | "noswap" if value.is_empty() => {}
                 _ => return Err(Errno::EINVAL),

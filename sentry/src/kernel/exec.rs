@@ -170,6 +170,7 @@ fn credentials_after(
 ) -> Result<Credentials, Errno> {
     let file = program.executable();
     let attributes = file.inode().attributes()?;
-    let set_ids = tracer_allows && !old.no_new_privs && !file.path().mount.forbids_set_id();
+    let set_ids =
+        tracer_allows && !old.no_new_privs && !file.path().mount.forbids_set_id(&old.user_namespace);
     Ok(old.after_exec(set_ids.then_some(&attributes)))
 }

@@ -11,7 +11,8 @@ use crate::SysResult;
 use crate::kernel::CurrentTask;
 use crate::mm::UserAddr;
 use crate::vfs::{
-    FdNumber, FollowLast, FsString, Mount, MountFlags, NewFilesystem, Path, Propagation, Unmount,
+    FdNumber, FilesystemRoot, FollowLast, FsString, Mount, MountFlags, NewFilesystem, Openness, Path,
+    Propagation, Unmount,
 };
 
 /// The kernel's own mark of mounts that users cannot make, which no caller may give (`MS_NOUSER`).
@@ -69,14 +70,17 @@ pub fn mount(
     } else {
         let kind = kind.ok_or(Errno::EINVAL)?;
         let make = task.kernel().filesystem_types().find(&kind).ok_or(Errno::ENODEV)?;
+        check_type(task, &kind)?;
         let resolve = |path: &[u8]| resolve(task, path, FollowLast::Yes);
         let root =
             make(&NewFilesystem { kernel: task.kernel(), task, options: &options, resolve: &resolve })?;
         if request.contains(Request::MS_RDONLY) {
             root.filesystem.set_read_only(true)?;
         }
+        root.filesystem.set_owner(task.user_namespace());
         let source = source.unwrap_or_else(|| b"none".to_vec());
-        fs.namespace().mount(&path, root, &source, mount_flags(request))?;
+        let flags = visible_flags(task, &kind, &root, mount_flags(request))?;
+        fs.namespace().mount(&path, root, &source, flags)?;
     }
     Ok(())
 }
@@ -121,6 +125,32 @@ pub(super) fn check_privilege(task: &CurrentTask) -> Result<(), Errno> {
     }
 }
 
+/// Whether the caller may mount the type `kind`.
+pub(super) fn check_type(task: &CurrentTask, kind: &[u8]) -> Result<(), Errno> {
+    let everybody = task.kernel().filesystem_types().openness(kind) != Openness::Administrator;
+    let may = everybody || task.credentials().has_capability(Capability::CAP_SYS_ADMIN);
+    if may { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// The flags with which the caller may mount `root` of the type `kind`: if that shows the state of the kernel, where it is to be seen already
+/// (`mount_too_revealing`).
+///
+/// # Errors
+/// `EPERM`.
+pub(super) fn visible_flags(
+    task: &CurrentTask,
+    kind: &[u8],
+    root: &FilesystemRoot,
+    flags: MountFlags,
+) -> Result<MountFlags, Errno> {
+    let namespace = Arc::clone(task.fs_context().namespace());
+    let openness = task.kernel().filesystem_types().openness(kind);
+    if openness != Openness::WhereVisible || root.filesystem.owner().is_initial() {
+        return Ok(flags);
+    }
+    namespace.flags_where_visible(root.filesystem.ops().type_name(), flags).ok_or(Errno::EPERM)
+}
+
 /// The flags of a mount that `request` asks for.
 fn mount_flags(request: Request) -> MountFlags {
     let pairs = [
@@ -163,6 +193,9 @@ fn remount(task: &CurrentTask, path: &Path, request: Request, options: &[u8]) ->
     let flags = new_flags(mount, request)?;
     let read_only = flags.contains(MountFlags::READ_ONLY);
     let filesystem = mount.filesystem();
+    if !task.credentials().has_capability_in(Capability::CAP_SYS_ADMIN, filesystem.owner()) {
+        return Err(Errno::EPERM);
+    }
     let was = filesystem.is_read_only();
     task.fs_context().namespace().set_read_only(filesystem, read_only)?;
     filesystem.ops().reconfigure(options).or_else(|errno| filesystem.set_read_only(was).and(Err(errno)))?;
@@ -171,15 +204,15 @@ fn remount(task: &CurrentTask, path: &Path, request: Request, options: &[u8]) ->
     Ok(())
 }
 
-/// The flags of `mount` after a remount: `EPERM` where the host program has locked them.
+/// The flags of `mount` after a remount: `EPERM` where they are locked.
 fn new_flags(mount: &Mount, request: Request) -> Result<MountFlags, Errno> {
     let old = mount.flags();
-    let mut flags = mount_flags(request) | old & MountFlags::LOCK_READ_ONLY;
+    let mut flags = mount_flags(request) | old & MountFlags::KEPT;
     if !request.intersects(TIMES) {
         flags = (flags - OUR_TIMES) | (old & OUR_TIMES);
     }
-    let locked = old.contains(MountFlags::LOCK_READ_ONLY);
-    if locked && !flags.contains(MountFlags::READ_ONLY) { Err(Errno::EPERM) } else { Ok(flags) }
+    old.check_change(flags)?;
+    Ok(flags)
 }
 
 /// The one type of propagation that `request` names.

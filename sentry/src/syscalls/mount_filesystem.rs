@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bartizan_abi::process::Capability;
 use bartizan_abi::{
     AT_FDCWD, AtFlags, Errno, FsConfigCommand, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttributes,
     OpenFlags,
@@ -10,7 +11,7 @@ use bartizan_platform::memory::PAGE_SIZE;
 
 use super::UserPath;
 use super::anonymous::{AnonymousKind, install, open_descriptor};
-use super::mount::{check_privilege, resolve};
+use super::mount::{check_privilege, check_type, resolve, visible_flags};
 use super::mount_tree::{flags_of, times_of};
 use crate::SysResult;
 use crate::kernel::CurrentTask;
@@ -142,6 +143,8 @@ fn create(task: &CurrentTask, configuration: &FsConfiguration) -> Result<(), Err
         let resolve = |path: &FsStr| resolve(task, path, FollowLast::Yes);
         let root =
             make(&NewFilesystem { kernel: task.kernel(), task, options: &order.options, resolve: &resolve })?;
+        check_type(task, root.filesystem.ops().type_name().as_bytes())?;
+        root.filesystem.set_owner(task.user_namespace());
         if order.read_only == Some(true) {
             root.filesystem.set_read_only(true)?;
         }
@@ -151,7 +154,9 @@ fn create(task: &CurrentTask, configuration: &FsConfiguration) -> Result<(), Err
 
 fn reconfigure(task: &CurrentTask, configuration: &FsConfiguration) -> Result<(), Errno> {
     configuration.reconfigure(|filesystem, order| {
-        check_privilege(task)?;
+        if !task.credentials().has_capability_in(Capability::CAP_SYS_ADMIN, filesystem.owner()) {
+            return Err(Errno::EPERM);
+        }
         let was = filesystem.is_read_only();
         if let Some(read_only) = order.read_only {
             task.fs_context().namespace().set_read_only(filesystem, read_only)?;
@@ -173,6 +178,8 @@ pub fn fsmount(task: &CurrentTask, fd: FdNumber, flags: u32, attributes: u32) ->
     let file = task.fd_table().get(fd)?;
     let configuration = file.downcast::<FsConfiguration>().ok_or(Errno::EINVAL)?;
     let (root, source) = configuration.take()?;
+    let kind = root.filesystem.ops().type_name().as_bytes();
+    let mount_flags = visible_flags(task, kind, &root, mount_flags)?;
     let (tree, top) = task.fs_context().namespace().mount_detached(root, &source, mount_flags)?;
     let mount: Arc<File> = File::new(Box::new(tree), top, OpenFlags::O_PATH);
     let close = flags.contains(FsMountFlags::FSMOUNT_CLOEXEC);

@@ -1,14 +1,14 @@
 //! File systems: the super block, and what one has to implement.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bartizan_abi::{DeviceNumber, Errno};
 
 use super::notify::Watches;
 use super::{FilesystemStatistics, FsStr, Inode};
-use crate::kernel::CurrentTask;
+use crate::kernel::{CurrentTask, UserNamespace};
 
 /// What a file system as a whole does.
 pub trait FilesystemOps: Send + Sync + Debug {
@@ -18,6 +18,11 @@ pub trait FilesystemOps: Send + Sync + Debug {
     /// For how long the dentry cache may believe what it knows of this file system.
     fn cache_policy(&self) -> CachePolicy {
         CachePolicy::Always
+    }
+
+    /// Whether device nodes in it are of its own making, so that they can be opened whoever mounted it.
+    fn makes_devices(&self) -> bool {
+        false
     }
 
     /// Its size and use.
@@ -74,6 +79,8 @@ pub struct Filesystem {
     guarded: bool,
     keeps_acls: bool,
     ops: Box<dyn FilesystemOps>,
+    /// The user namespace in which it was made, if not in the initial one.
+    owner: OnceLock<UserNamespace>,
     /// Who watches inodes of it.
     watches: Watches,
 }
@@ -88,6 +95,7 @@ impl Filesystem {
             guarded: ops.is_guarded(),
             keeps_acls: ops.keeps_acls(),
             ops,
+            owner: OnceLock::new(),
             watches: Watches::default(),
         })
     }
@@ -119,6 +127,16 @@ impl Filesystem {
     #[inline]
     pub(super) fn is_guarded(&self) -> bool {
         self.guarded
+    }
+
+    /// The user namespace whose administrators may change it as a whole.
+    pub fn owner(&self) -> &UserNamespace {
+        self.owner.get_or_init(UserNamespace::default)
+    }
+
+    /// It was made in `namespace`. The first one counts.
+    pub(crate) fn set_owner(&self, namespace: UserNamespace) {
+        let _first_counts = self.owner.set(namespace);
     }
 
     /// Who watches inodes of it.

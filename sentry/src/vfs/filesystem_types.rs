@@ -75,6 +75,18 @@ struct Known {
     name: &'static str,
     make: Arc<MakeFilesystem>,
     parameters: Option<Arc<Parameters>>,
+    openness: Openness,
+}
+
+/// Who may mount a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Openness {
+    /// The administrator of the initial user namespace alone.
+    Administrator,
+    /// The administrators of all user namespaces (`FS_USERNS_MOUNT`).
+    Everybody,
+    /// They, too, but only where all of it is to be seen already: it shows the state of the kernel (`SB_I_USERNS_VISIBLE`).
+    WhereVisible,
 }
 
 /// What can be mounted by name.
@@ -103,7 +115,7 @@ impl FilesystemTypes {
     ) {
         let mut types = self.types.write();
         types.retain(|other| other.name != name);
-        types.push(Known { name, make: Arc::new(make), parameters: None });
+        types.push(Known { name, make: Arc::new(make), parameters: None, openness: Openness::Administrator });
     }
 
     /// Says which options the type `name`, which is known, takes: a wrong one is told when it is set (`fsconfig(2)`), and not only when
@@ -112,6 +124,20 @@ impl FilesystemTypes {
         if let Some(known) = self.types.write().iter_mut().find(|known| known.name == name) {
             known.parameters = Some(Arc::new(parameters));
         }
+    }
+
+    /// Says who may mount the type `name`, which is known: the administrator alone if nothing is said.
+    pub fn open(&self, name: &str, openness: Openness) {
+        if let Some(known) = self.types.write().iter_mut().find(|known| known.name == name) {
+            known.openness = openness;
+        }
+    }
+
+    /// Who may mount the type `name`.
+    pub fn openness(&self, name: &FsStr) -> Openness {
+        let types = self.types.read();
+        let known = types.iter().find(|known| known.name.as_bytes() == name);
+        known.map_or(Openness::Administrator, |known| known.openness)
     }
 
     /// The options that the type `name` takes, if that was said.

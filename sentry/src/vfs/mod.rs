@@ -39,7 +39,7 @@ pub use device::{DeviceOps, DeviceRegistry};
 pub use fd_table::{FdFlags, FdNumber, FdTable, NR_OPEN};
 pub use file::{File, FileOps, OpenRequest, SeekSpecial, Written};
 pub use filesystem::{CachePolicy, DirectorySink, Filesystem, FilesystemOps, FilesystemRoot};
-pub use filesystem_types::{FilesystemTypes, MakeFilesystem, NewFilesystem, Parameters};
+pub use filesystem_types::{FilesystemTypes, MakeFilesystem, NewFilesystem, Openness, Parameters};
 pub use fs_context::{FsContext, open_program};
 pub use inode::{Admission, Inode, InodeOps, LinkTarget, Rename};
 pub use inode_extra::InodeExtra;

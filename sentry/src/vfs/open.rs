@@ -11,8 +11,8 @@ use super::permission::{May, owns};
 use super::walk::{FollowLast, Walker};
 use super::write_count::writing;
 use super::{
-    Admission, AttributeChanges, Dentry, DirectorySink, File, FileOps, FsStr, MountFlags, NewNode,
-    OpenRequest, Path, notify,
+    Admission, AttributeChanges, Dentry, DirectorySink, File, FileOps, FsStr, NewNode, OpenRequest, Path,
+    notify,
 };
 use crate::kernel::pipe::PipeAccess;
 use crate::kernel::{Credentials, CurrentTask, realtime};
@@ -148,7 +148,7 @@ fn open_found(path: &Path, flags: OpenFlags, walker: &Walker<'_>) -> SysResult<A
     may.set(May::READ, flags.readable());
     may.set(May::WRITE, flags.writable() || truncates);
     let device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
-    if device && path.mount.flags().contains(MountFlags::NO_DEV) {
+    if device && path.mount.forbids_devices() {
         return Err(Errno::EACCES.into());
     }
     path.inode().admit(walker.task, Admission::Use(may))?;

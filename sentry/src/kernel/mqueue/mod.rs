@@ -78,6 +78,7 @@ impl MessageFiles {
     fn mount(&self, kernel: &Kernel, owner: &Arc<IpcNamespace>) -> &Arc<Mount> {
         self.mount.get_or_init(|| {
             let filesystem = Filesystem::new(kernel.allocate_device(), false, Box::new(QueueFilesystem));
+            filesystem.set_owner(owner.owner().clone());
             let directory = QueueDirectory::new(owner);
             let inode = Inode::new(1, FileType::Directory, Arc::clone(&filesystem), Box::new(directory));
             Mount::detached(FilesystemRoot { filesystem, inode })

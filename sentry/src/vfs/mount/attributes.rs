@@ -26,7 +26,7 @@ impl MountNamespace {
     /// `recursive`.
     ///
     /// # Errors
-    /// `EINVAL` for other mounts, `EPERM` where the host program has locked one, `EBUSY` if one becomes read-only while files in it are open for
+    /// `EINVAL` for other mounts, `EPERM` where one is locked, `EBUSY` if one becomes read-only while files in it are open for
     /// writing. Nothing has changed then.
     pub fn change_flags(&self, path: &Path, changes: &FlagChanges, recursive: bool) -> Result<(), Errno> {
         self.table.change(|forest| {
@@ -39,10 +39,7 @@ impl MountNamespace {
             let mounts: Vec<_> = all.iter().filter_map(|&id| forest.mount(id)).collect();
             for mount in &mounts {
                 let (old, new) = (mount.flags(), changes.apply(mount.flags()));
-                let unlocks = old.contains(MountFlags::LOCK_READ_ONLY);
-                if unlocks && !new.contains(MountFlags::READ_ONLY) {
-                    return Err(Errno::EPERM);
-                }
+                old.check_change(new)?;
                 if (new - old).contains(MountFlags::READ_ONLY) && mount.has_writers() {
                     return Err(Errno::EBUSY);
                 }

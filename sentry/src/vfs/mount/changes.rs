@@ -61,7 +61,7 @@ impl MountNamespace {
         self.table.change(|forest| {
             let place = self.mount_point(forest, path)?;
             let node = forest.node(from.mount.id()).ok_or(Errno::EINVAL)?;
-            if node.tree != self.tree || !from.is_mount_root() {
+            if node.tree != self.tree || !from.is_mount_root() || from.mount.is_locked() {
                 return Err(Errno::EINVAL);
             }
             let Some(parent) = node.parent else { return Err(Errno::EINVAL) };
@@ -105,6 +105,28 @@ impl MountNamespace {
             return Err(Errno::EBUSY);
         }
         filesystem.set_read_only(read_only)
+    }
+
+    /// The flags that a new mount of a type gets that wants `flags`, if all of another one is to be seen in this namespace and is no more
+    /// restricted; `None` if not.
+    pub fn flags_where_visible(&self, type_name: &str, flags: MountFlags) -> Option<MountFlags> {
+        let forest = self.table.forest.read();
+        let tree = forest.trees.get(&self.tree)?;
+        let locks = MountFlags::LOCK_READ_ONLY | MountFlags::LOCK_TIMES;
+        let visible = |id: &u64| {
+            let node = forest.node(*id)?;
+            let mount = &node.mount;
+            let whole = mount.filesystem().ops().type_name() == type_name && mount.root().parent().is_none();
+            let hidden =
+                node.children.iter().filter_map(|&child| forest.mount(child)).any(|child| child.is_locked());
+            let held = mount.flags() & locks;
+            let wanted = (flags, mount.flags());
+            let fits = (!held.contains(MountFlags::LOCK_READ_ONLY) || flags.contains(MountFlags::READ_ONLY))
+                && (!held.contains(MountFlags::LOCK_TIMES)
+                    || wanted.0 & MountFlags::TIMES == wanted.1 & MountFlags::TIMES);
+            (whole && !hidden && fits).then_some(flags | held)
+        };
+        tree.mounts.iter().find_map(visible)
     }
 
     /// Whether `mount` is in this namespace.

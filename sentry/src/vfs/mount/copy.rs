@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 
 use super::forest::Forest;
-use super::{Mount, Path};
+use super::{Mount, MountFlags, Path};
 use crate::vfs::Dentry;
 
 /// What a copy is to the mount that it is made of.
@@ -14,6 +14,8 @@ use crate::vfs::Dentry;
 pub(super) enum Relation {
     /// What the other is to others: its peer, and a slave of the same.
     Peer,
+    /// Its slave if it is shared, else as a peer: for a less privileged user namespace (`CL_SHARED_TO_SLAVE`).
+    Descendant,
     /// Its slave.
     Slave,
     /// Its slave, and shared with copies to come.
@@ -44,7 +46,7 @@ impl Forest {
     /// Copies mount number `id` with `root` as what it shows.
     ///
     /// # Errors
-    /// `EINVAL` for what is in no tree or must not be bound.
+    /// `EINVAL` for what is in no tree, must not be bound, or hides something that would be seen; `EPERM` for an inner one of both kinds.
     pub(super) fn copy(
         &mut self,
         id: u64,
@@ -56,9 +58,20 @@ impl Forest {
         if node.unbindable && extent != Extent::All {
             return Err(Errno::EINVAL);
         }
-        let children = if extent == Extent::Single { Vec::new() } else { node.children.clone() };
-        let inner: Vec<u64> = children.into_iter().filter(|&child| self.is_inside(child, root)).collect();
+        let inner: Vec<u64> =
+            node.children.iter().copied().filter(|&child| self.is_inside(child, root)).collect();
+        let is_locked = |id: &u64| self.mount(*id).is_some_and(|mount| mount.is_locked());
+        if extent == Extent::Single && inner.iter().any(is_locked) {
+            return Err(Errno::EINVAL);
+        }
+        let inner = if extent == Extent::Single { Vec::new() } else { inner };
+        let unbindable = |id: &u64| self.node(*id).is_some_and(|node| node.unbindable);
+        let all = inner.iter().flat_map(|&child| self.subtree(child));
+        if extent == Extent::Bindable && all.into_iter().any(|id| is_locked(&id) && unbindable(&id)) {
+            return Err(Errno::EPERM);
+        }
         let top = self.copy_one(id, root, relation).ok_or(Errno::EINVAL)?;
+        top.set_flags(top.flags() - MountFlags::LOCKED);
         let mut copies = HashMap::from([(id, Arc::clone(&top))]);
         for child in inner {
             for id in self.subtree(child) {
@@ -94,6 +107,11 @@ impl Forest {
     fn copy_one(&mut self, id: u64, root: &Arc<Dentry>, relation: Relation) -> Option<Arc<Mount>> {
         let node = self.node(id)?;
         let (group, master) = (node.group, node.master);
+        let relation = match relation {
+            Relation::Descendant if group.is_some() => Relation::Slave,
+            Relation::Descendant => Relation::Peer,
+            relation => relation,
+        };
         let old = Arc::clone(&node.mount);
         let copy = self.make(Arc::clone(&old.filesystem), Arc::clone(root), old.source.clone(), old.flags());
         let master = if relation == Relation::Peer { master } else { group };
@@ -106,6 +124,16 @@ impl Forest {
             _ => {}
         }
         Some(copy)
+    }
+
+    /// Keeps the restrictions of all mounts of the tree of mount number `top`, and inner ones where they are (`lock_mnt_tree`).
+    pub(super) fn lock_tree(&self, top: u64) {
+        for id in self.subtree(top) {
+            if let Some(mount) = self.mount(id) {
+                let locked = if id == top { MountFlags::empty() } else { MountFlags::LOCKED };
+                mount.set_flags(mount.flags().with_locks() | locked);
+            }
+        }
     }
 
     /// Unmakes a tree that is nowhere.

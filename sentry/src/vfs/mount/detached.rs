@@ -100,7 +100,7 @@ impl MountNamespace {
     /// As [`move_mount`](Self::move_mount).
     pub fn attach(&self, path: &Path, from: &Path, side: Side, process_root: &Path) -> Result<(), Errno> {
         self.table.change(|forest| {
-            if !from.is_mount_root() {
+            if !from.is_mount_root() || from.mount.is_locked() {
                 return Err(Errno::EINVAL);
             }
             let place = forest.mount_point(path)?;

@@ -9,6 +9,7 @@ use bartizan_abi::{Errno, FileType};
 
 use super::groups::Group;
 use super::{Mount, MountFlags, Path, Place, TreeChanges};
+use crate::kernel::UserNamespace;
 use crate::vfs::{Dentry, Filesystem, FsString};
 
 /// The most mounts in one namespace (`/proc/sys/fs/mount-max`).
@@ -61,6 +62,8 @@ pub(super) struct Tree {
     pub(super) mounts: BTreeSet<u64>,
     /// The tree of the namespace in which it was made, if it is not one itself.
     pub(super) origin: Option<u64>,
+    /// The user namespace that it belongs to.
+    pub(super) owner: UserNamespace,
     /// Who wants to hear of changes.
     pub(super) changes: Arc<TreeChanges>,
 }
@@ -113,10 +116,30 @@ impl Forest {
     pub(super) fn plant(&mut self, root: u64) -> u64 {
         self.last_tree += 1;
         let tree = self.last_tree;
-        self.trees
-            .insert(tree, Tree { root, mounts: BTreeSet::new(), origin: None, changes: Arc::default() });
+        self.trees.insert(
+            tree,
+            Tree {
+                root,
+                mounts: BTreeSet::new(),
+                origin: None,
+                owner: UserNamespace::default(),
+                changes: Arc::default(),
+            },
+        );
         self.set_tree(root, tree);
         tree
+    }
+
+    /// Tree number `tree` belongs to `owner`.
+    pub(super) fn set_owner(&mut self, tree: u64, owner: UserNamespace) {
+        if let Some(tree) = self.trees.get_mut(&tree) {
+            tree.owner = owner;
+        }
+    }
+
+    /// The user namespace to which the tree of `mount` belongs.
+    pub(super) fn owner_of(&self, mount: &Mount) -> Option<&UserNamespace> {
+        Some(&self.trees.get(&self.tree_of(mount)?)?.owner)
     }
 
     pub(super) fn node(&self, id: u64) -> Option<&Node> {

@@ -44,6 +44,7 @@ pub use report::{ListOrder, MountReport};
 pub use unmount::Unmount;
 
 use super::{Dentry, Filesystem, FilesystemRoot, FsString};
+use crate::kernel::UserNamespace;
 use crate::sync::{LockClass, RwLock};
 
 bitflags! {
@@ -66,8 +67,55 @@ bitflags! {
         const RELATIME = 1 << 6;
         /// Symbolic links are not followed.
         const NO_SYMFOLLOW = 1 << 7;
-        /// The host program forbids changes: nobody inside can take `READ_ONLY` away (`MNT_LOCK_READONLY`).
+        /// The host program, or a more privileged user namespace, forbids changes: nobody here can take `READ_ONLY` away
+        /// (`MNT_LOCK_READONLY`).
         const LOCK_READ_ONLY = 1 << 8;
+        /// The same of `NO_SUID`.
+        const LOCK_NO_SUID = 1 << 9;
+        /// The same of `NO_DEV`.
+        const LOCK_NO_DEV = 1 << 10;
+        /// The same of `NO_EXEC`.
+        const LOCK_NO_EXEC = 1 << 11;
+        /// What is done with access times stays as it is.
+        const LOCK_TIMES = 1 << 12;
+        /// It hides what a more privileged user namespace does not want to be seen, so that it cannot be taken off alone
+        /// (`MNT_LOCKED`).
+        const LOCKED = 1 << 13;
+    }
+}
+
+impl MountFlags {
+    /// All about access times.
+    pub const TIMES: Self = Self::NO_ATIME.union(Self::NO_DIR_ATIME).union(Self::RELATIME);
+    /// Restrictions with what keeps them.
+    const LOCKS: [(Self, Self); 4] = [
+        (Self::READ_ONLY, Self::LOCK_READ_ONLY),
+        (Self::NO_SUID, Self::LOCK_NO_SUID),
+        (Self::NO_DEV, Self::LOCK_NO_DEV),
+        (Self::NO_EXEC, Self::LOCK_NO_EXEC),
+    ];
+    /// What users do not change themselves.
+    pub const KEPT: Self = Self::LOCK_READ_ONLY
+        .union(Self::LOCK_NO_SUID)
+        .union(Self::LOCK_NO_DEV)
+        .union(Self::LOCK_NO_EXEC)
+        .union(Self::LOCK_TIMES)
+        .union(Self::LOCKED);
+
+    /// These flags with all restrictions kept, as a less privileged user namespace gets them (`lock_mnt_tree`).
+    pub(super) fn with_locks(self) -> Self {
+        let kept = Self::LOCKS.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, lock)| *lock);
+        kept.fold(self | Self::LOCK_TIMES, Self::union)
+    }
+
+    /// Whether these flags may become `new` (`can_change_locked_flags`).
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn check_change(self, new: Self) -> Result<(), Errno> {
+        let loses = |(flag, lock): &(Self, Self)| self.contains(*lock) && !new.contains(*flag);
+        let times = self.contains(Self::LOCK_TIMES) && (self ^ new).intersects(Self::TIMES);
+        if times || Self::LOCKS.iter().any(loses) { Err(Errno::EPERM) } else { Ok(()) }
     }
 }
 
@@ -153,6 +201,11 @@ impl Mount {
         MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
+    /// Whether it must stay where it is.
+    pub(super) fn is_locked(&self) -> bool {
+        self.flags().contains(MountFlags::LOCKED)
+    }
+
     /// Replaces its restrictions.
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
@@ -196,9 +249,15 @@ impl Mount {
         self.filesystem.is_read_only() || self.flags().contains(MountFlags::READ_ONLY)
     }
 
-    /// Whether set-id bits mean nothing.
-    pub fn forbids_set_id(&self) -> bool {
-        self.flags().contains(MountFlags::NO_SUID)
+    /// Whether set-id bits and file capabilities mean nothing to somebody in `namespace` (`mnt_may_suid`).
+    pub fn forbids_set_id(&self, namespace: &UserNamespace) -> bool {
+        self.flags().contains(MountFlags::NO_SUID) || !namespace.is_within(self.filesystem.owner())
+    }
+
+    /// Whether device nodes cannot be opened: not where they may have been made by somebody without privilege, either.
+    pub fn forbids_devices(&self) -> bool {
+        let trusted = self.filesystem.owner().is_initial() || self.filesystem.ops().makes_devices();
+        self.flags().contains(MountFlags::NO_DEV) || !trusted
     }
 
     /// The mount and the dentry that it hides; `None` at the top.

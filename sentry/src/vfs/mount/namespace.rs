@@ -65,7 +65,8 @@ impl MountNamespace {
         )
     }
 
-    /// A copy with the number `identity` in `owner` (`CLONE_NEWNS`). Of `places`, those that are in this namespace are in the copy then.
+    /// A copy with the number `identity` in `owner` (`CLONE_NEWNS`); in another user namespace than that of this one, its mounts receive from those
+    /// here alone, and stay as they are. Of `places`, those that are in this namespace are in the copy then.
     ///
     /// # Errors
     /// None in practice.
@@ -78,8 +79,15 @@ impl MountNamespace {
         let (tree, copies) = self.table.change(|forest| {
             let root = forest.trees.get(&self.tree).map(|tree| tree.root).ok_or(Errno::EINVAL)?;
             let shown = Arc::clone(forest.mount(root).ok_or(Errno::EINVAL)?.root());
-            let copied = forest.copy(root, &shown, Relation::Peer, Extent::All)?;
-            Ok::<_, Errno>((forest.plant(copied.top.id()), copied.copies))
+            let foreign = owner != self.owner;
+            let relation = if foreign { Relation::Descendant } else { Relation::Peer };
+            let copied = forest.copy(root, &shown, relation, Extent::All)?;
+            if foreign {
+                forest.lock_tree(copied.top.id());
+            }
+            let tree = forest.plant(copied.top.id());
+            forest.set_owner(tree, owner.clone());
+            Ok::<_, Errno>((tree, copied.copies))
         })?;
         for place in places {
             let copy = copies.get(&place.mount.id()).map(Arc::clone);

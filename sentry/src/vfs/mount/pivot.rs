@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bartizan_abi::Errno;
 
 use super::forest::Forest;
-use super::{MountNamespace, Path};
+use super::{MountFlags, MountNamespace, Path};
 
 impl MountNamespace {
     /// Makes the mount whose root is `new` what `root`'s mount was, and moves `root`'s mount to `put_old`.
@@ -19,6 +19,11 @@ impl MountNamespace {
             let (old_id, new_id) = (root.mount.id(), new.mount.id());
             let _new_place = forest.take_off(new_id);
             let below = forest.take_off(old_id).ok_or(Errno::EINVAL)?;
+            if root.mount.is_locked() {
+                // What it hides stays hidden.
+                new.mount.set_flags(new.mount.flags() | MountFlags::LOCKED);
+                root.mount.set_flags(root.mount.flags() - MountFlags::LOCKED);
+            }
             forest.put_on(&below, new_id);
             forest.put_on(&place, old_id);
             Ok(())
@@ -33,7 +38,7 @@ impl MountNamespace {
         if place_node.group.is_some() || is_shared(new_node.parent) || is_shared(old_node.parent) {
             return Err(Errno::EINVAL);
         }
-        if old_node.tree != self.tree || new_node.tree != self.tree {
+        if old_node.tree != self.tree || new_node.tree != self.tree || new.mount.is_locked() {
             return Err(Errno::EINVAL);
         }
         if !new.dentry.is_linked() {

@@ -28,8 +28,13 @@ impl Forest {
             // A mount of the tree itself may receive it, as what it was before.
             let fresh: HashSet<u64> = new.iter().copied().filter(|&id| !self.is_shared(id)).collect();
             new.iter().for_each(|&id| self.share(id));
-            for (place, copy) in self.plan(group, place, id, &fresh)? {
-                self.put_on(&place, copy);
+            let planned = self.plan(group, place, id, &fresh)?;
+            let owner = self.owner_of(&place.mount).cloned();
+            for (receiver, copy) in planned {
+                if self.owner_of(&receiver.mount) != owner.as_ref() {
+                    self.lock_tree(copy);
+                }
+                self.put_on(&receiver, copy);
             }
         }
         self.put_on(place, id);

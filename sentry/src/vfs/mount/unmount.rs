@@ -34,7 +34,7 @@ impl MountNamespace {
     /// Takes the mount of `path` out of the tree, and what propagated from it.
     ///
     /// # Errors
-    /// `EBUSY` when it is used or something is mounted below it, `EINVAL` when `path` is not its root, or it is the top of the tree, or not in
+    /// `EBUSY` when it is used or something is mounted below it, `EINVAL` when `path` is not its root, or it is the top of the tree, locked, or not in
     /// this tree.
     pub fn unmount(&self, path: Path, how: Unmount) -> Result<(), Errno> {
         if !path.is_mount_root() {
@@ -44,7 +44,7 @@ impl MountNamespace {
         drop(path);
         self.table.change(|forest| {
             let node = forest.node(id).ok_or(Errno::EINVAL)?;
-            if node.tree != self.tree || node.parent.is_none() {
+            if node.tree != self.tree || node.parent.is_none() || node.mount.is_locked() {
                 return Err(Errno::EINVAL);
             }
             if how == Unmount::IfIdle && forest.is_busy(id, 0) {

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -417,6 +418,61 @@ static void by_pidfd(void)
     say("ended: %s", err(setns(fd, CLONE_NEWUTS)));
 }
 
+/* A namespace that a mount keeps. */
+static void bound(void)
+{
+    own_directory();
+    MUST(unshare(CLONE_NEWNS | CLONE_NEWUTS));
+    MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    MUST(sethostname("kept", 4));
+    close(MUST(open("uts", O_CREAT | O_WRONLY, 0644)));
+    close(MUST(open("mnt", O_CREAT | O_WRONLY, 0644)));
+    MUST(mkdir("dir", 0755));
+    say("bind: %s", err(mount("/proc/self/ns/uts", "uts", NULL, MS_BIND, NULL)));
+    say("on a directory: %s", err(mount("/proc/self/ns/uts", "dir", NULL, MS_BIND, NULL)));
+    say("own mounts: %s", err(mount("/proc/self/ns/mnt", "mnt", NULL, MS_BIND, NULL)));
+    char own[64] = "", root[64] = "", type[64] = "", line[1024];
+    MUST(readlink("/proc/self/ns/uts", own, sizeof(own) - 1));
+    FILE *file = fopen("/proc/self/mountinfo", "r");
+    while (file && fgets(line, sizeof(line), file))
+        if (strstr(line, "nsfs"))
+            sscanf(line, "%*s %*s %*s %63s %*s %*s - %63s", root, type);
+    if (file)
+        fclose(file);
+    say("type %s, root is the link's text: %d", type, strcmp(root, own) == 0);
+    MUST(unshare(CLONE_NEWUTS));
+    MUST(sethostname("other", 5));
+    int fd = MUST(open("uts", O_RDONLY));
+    struct stat data;
+    MUST(fstat(fd, &data));
+    snprintf(line, sizeof(line), "uts:[%lu]", data.st_ino);
+    say("inode %d, mode %o", strcmp(line, own) == 0, data.st_mode);
+    say("busy: %s", err(umount("uts")));
+    say("setns: %s", err(setns(fd, CLONE_NEWUTS)));
+    char name[65];
+    MUST(gethostname(name, sizeof(name)));
+    say("name %s", name);
+    close(fd);
+    int ready[2];
+    MUST(pipe(ready));
+    pid_t child = fork();
+    if (child == 0) {
+        MUST(unshare(CLONE_NEWNS));
+        MUST(write(ready[1], "r", 1));
+        pause();
+    }
+    char byte, path[64];
+    MUST(read(ready[0], &byte, 1));
+    snprintf(path, sizeof(path), "/proc/%d/ns/mnt", child);
+    say("mounts of another: %s", err(mount(path, "mnt", NULL, MS_BIND, NULL)));
+    MUST(kill(child, SIGKILL));
+    reap(child);
+    fd = MUST(open("mnt", O_RDONLY));
+    say("setns: %s", err(setns(fd, CLONE_NEWNS)));
+    close(fd);
+    say("umount there: %s", err(umount("/tmp/case_bound/uts")));
+}
+
 static void separately(void)
 {
     open_directory();
@@ -426,4 +482,4 @@ static void separately(void)
 }
 
 CHECK_MAIN(CASE(separately), CASE(by_the_parent), CASE(messages), CASE(signals), CASE(others), CASE(flags),
-           CASE(joining), CASE(by_pidfd))
+           CASE(joining), CASE(by_pidfd), CASE(bound))

@@ -55,6 +55,24 @@ pub const CASES: &[Case] = &[
     )
     .with_errors(),
     Case::bash(
+        "unshare_makes_a_user_root",
+        &["bash", "unshare", "mount", "umount", "findmnt", "setpriv", "nsenter", "ipcs", "mkfifo"],
+        "chmod 777 .; mkdir -m 777 m; setpriv --reuid 1000 --regid 1000 --clear-groups bash -c '\
+         touch own; unshare -Urm bash -c \"id; cat /proc/self/uid_map /proc/self/setgroups; stat -c %u:%g own /; mount -t tmpfs t m; touch m/f; stat -c %u:%g m/f; findmnt -n -o TARGET,FSTYPE /tmp/m; \
+         chown 1 own; touch /usr/x; umount /proc; mount --bind /usr /tmp/m; ls -d m/bin; umount m; ls m; hostname other\"; ls m; \
+         unshare -U id; unshare -Uu --map-user=7 --map-group=8 bash -c \"id -u; id -g; hostname x\"; \
+         unshare -Uri bash -c \"ipcmk -Q >/dev/null; ipcs -q | grep -c 0x\"; ipcs -q | grep -c 0x'; \
+         mkfifo f; unshare -u bash -c 'hostname inner; echo $$ >f; read x <f' & p=$(cat f); nsenter -u -t $p hostname; hostname | grep -c inner; echo >f; wait",
+    )
+    .with_errors(),
+    Case::bash(
+        "bwrap_makes_a_root",
+        &["bash", "bwrap"],
+        "bwrap --unshare-user --unshare-ipc --unshare-uts --uid 5 --gid 6 --hostname box --ro-bind /usr /usr --symlink usr/lib64 /lib64 --symlink usr/lib /lib --symlink usr/bin /bin \
+         --tmpfs /tmp --dev /dev --proc /proc --dir /var/x bash -c 'id -u; id -g; hostname; ls /; ls -d /var/x; touch /usr/x; echo $?; echo a >/tmp/b; cat /tmp/b; echo >/dev/null; echo $?'; ls /tmp",
+    )
+    .with_errors(),
+    Case::bash(
         "findmnt_polls_for_changes",
         NEEDS,
         "mkdir a; (sleep 0.3; mount -t tmpfs x a; sleep 0.2; umount a) & \

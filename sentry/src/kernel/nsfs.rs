@@ -151,6 +151,10 @@ impl InodeOps for NamespaceInode {
         Ok(Attributes { accessed: now, modified: now, changed: now, ..attributes })
     }
 
+    fn namespace(&self) -> Option<&Namespace> {
+        self.0.as_ref()
+    }
+
     fn open(&self, _inode: &Arc<Inode>, _request: &OpenRequest<'_>) -> Result<Box<dyn FileOps>, Errno> {
         Ok(Box::new(NamespaceFile(self.0.clone().ok_or(Errno::EACCES)?)))
     }

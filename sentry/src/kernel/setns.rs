@@ -120,6 +120,11 @@ impl CurrentTask {
             self.replace_fs(fs);
         }
         self.set_namespaces(Arc::new(joining.namespaces));
+        if !joining.credentials.gains_nothing_over(&self.credentials()) {
+            // As by any change of identity: others may not look inside any more (`commit_creds`).
+            self.group().set_dumpable(0);
+            self.set_parent_death_signal(0);
+        }
         self.set_credentials(joining.credentials);
     }
 }

@@ -330,6 +330,21 @@ impl Credentials {
             && self.user_namespace.has(IdKind::Group, gid)
     }
 
+    /// Whether they have no capability that `old` has not, be it because its user made the namespace (`cred_cap_issubset`).
+    pub fn gains_nothing_over(&self, old: &Self) -> bool {
+        if self.user_namespace == old.user_namespace {
+            return old.permitted.contains(self.permitted);
+        }
+        let mut at = Some(&self.user_namespace);
+        while let Some(namespace) = at {
+            if namespace.parent() == Some(&old.user_namespace) && namespace.owner() == old.euid {
+                return true;
+            }
+            at = namespace.parent();
+        }
+        false
+    }
+
     /// These credentials in `namespace`, with all capabilities there (`set_cred_user_ns`).
     pub fn entering(&self, namespace: UserNamespace) -> Self {
         let full = Self::root();
@@ -408,6 +423,8 @@ mod tests {
         let below = UserNamespace::make(8, &Credentials { egid: 100, ..inside.clone() });
         assert_eq!(below, Err(Errno::EPERM), "its group has no name");
         assert!(!inside.has_capability_over(capability, 1000, 100));
+        assert!(inside.gains_nothing_over(&user) && !user.gains_nothing_over(&inside));
+        assert!(!inside.gains_nothing_over(&Credentials::user(1001, 0, Vec::new())));
         assert!(
             namespace.is_within(&UserNamespace::default()) && !UserNamespace::default().is_within(&namespace)
         );

@@ -78,21 +78,6 @@ pub fn getresgid(
     Ok(task.write_value(sgid, &ids.gid(credentials.sgid))?)
 }
 
-/// Whether `new` has no capability that `old` has not, be it because its user made the namespace (`cred_cap_issubset`).
-fn is_subset(new: &Credentials, old: &Credentials) -> bool {
-    if new.user_namespace == old.user_namespace {
-        return old.permitted.contains(new.permitted);
-    }
-    let mut at = Some(new.user_namespace.clone());
-    while let Some(namespace) = at {
-        if namespace.parent() == Some(&old.user_namespace) && namespace.owner() == old.euid {
-            return true;
-        }
-        at = namespace.parent().cloned();
-    }
-    false
-}
-
 /// Replaces the caller's identity. A process that changes who it acts as is no longer open to others (`PR_SET_DUMPABLE`).
 pub(super) fn commit(
     task: &CurrentTask,
@@ -101,7 +86,7 @@ pub(super) fn commit(
     let old = task.credentials();
     let new = change(&old)?;
     let same_actor = |of: &Credentials| (of.euid, of.egid, of.fsuid, of.fsgid);
-    if same_actor(&old) != same_actor(&new) || !is_subset(&new, &old) {
+    if same_actor(&old) != same_actor(&new) || !new.gains_nothing_over(&old) {
         task.group().set_dumpable(0);
         task.set_parent_death_signal(0);
     }

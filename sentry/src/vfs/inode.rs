@@ -14,7 +14,7 @@ use super::{
     AccessRule, AttributeChanges, Attributes, FileOps, Filesystem, FsStr, FsString, NewNode, OpenRequest,
     Path,
 };
-use crate::kernel::{CurrentTask, ThreadGroup};
+use crate::kernel::{CurrentTask, Namespace, ThreadGroup};
 use crate::sync::{LockClass, Mutex, MutexGuard};
 
 /// A file, directory, link or device of a file system.
@@ -289,6 +289,11 @@ pub trait InodeOps: Send + Sync + Debug + Any {
     /// Where a symbolic link leads. `task` is the reader, for `/proc/self`.
     fn read_link(&self, _inode: &Inode, _task: Option<&CurrentTask>) -> Result<LinkTarget, Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// The namespace that a file of `/proc/[pid]/ns` stands for.
+    fn namespace(&self) -> Option<&Namespace> {
+        None
     }
 
     /// The process that a directory of `/proc` is about: such a directory is a descriptor of the process too

@@ -2,29 +2,25 @@
 
 use std::fmt::Write;
 
-use bartizan_abi::Errno;
-
 use super::System;
+use super::variables::{self, IpcView};
 use crate::pseudo::DirectoryBuilder;
 
 /// Fills `/proc/sysvipc`.
 pub fn fill(directory: &mut DirectoryBuilder, system: &System) {
-    let with = |generate: fn(&System) -> Result<String, Errno>| {
-        let system = system.clone();
-        move || generate(&system)
-    };
-    directory.file("msg", 0o444, with(messages)).file("sem", 0o444, with(semaphores)).file(
+    let seen = |show: fn(&IpcView) -> String| variables::seen_objects(system, show);
+    directory.file("msg", 0o444, seen(messages)).file("sem", 0o444, seen(semaphores)).file(
         "shm",
         0o444,
-        with(segments),
+        seen(segments),
     );
 }
 
-fn messages(system: &System) -> Result<String, Errno> {
+fn messages(view: &IpcView) -> String {
     let mut text = "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n".to_owned();
-    for queue in system.kernel()?.ipc().messages.all() {
+    for queue in view.namespace.messages.all() {
         let report = queue.report();
-        let p = report.permissions;
+        let p = report.permissions.told(&view.ids);
         let _infallible = writeln!(
             text,
             "{:10} {:10}  {:4o}  {:10} {:10} {:5} {:5} {:5} {:5} {:5} {:5} {:10} {:10} {:10}",
@@ -44,15 +40,15 @@ fn messages(system: &System) -> Result<String, Errno> {
             report.changed
         );
     }
-    Ok(text)
+    text
 }
 
-fn semaphores(system: &System) -> Result<String, Errno> {
+fn semaphores(view: &IpcView) -> String {
     let mut text =
         "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n".to_owned();
-    for set in system.kernel()?.ipc().semaphores.all() {
+    for set in view.namespace.semaphores.all() {
         let report = set.report();
-        let p = report.permissions;
+        let p = report.permissions.told(&view.ids);
         let _infallible = writeln!(
             text,
             "{:10} {:10}  {:4o} {:10} {:5} {:5} {:5} {:5} {:10} {:10}",
@@ -68,14 +64,14 @@ fn semaphores(system: &System) -> Result<String, Errno> {
             report.changed
         );
     }
-    Ok(text)
+    text
 }
 
-fn segments(system: &System) -> Result<String, Errno> {
+fn segments(view: &IpcView) -> String {
     let mut text = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n".to_owned();
-    for segment in system.kernel()?.ipc().segments.all() {
+    for segment in view.namespace.segments.all() {
         let report = segment.report();
-        let p = report.permissions;
+        let p = report.permissions.told(&view.ids);
         let _infallible = writeln!(
             text,
             "{:10} {:10}  {:4o} {:21} {:5} {:5}  {:5} {:5} {:5} {:5} {:5} {:10} {:10} {:10} {:21} {:21}",
@@ -97,5 +93,5 @@ fn segments(system: &System) -> Result<String, Errno> {
             0
         );
     }
-    Ok(text)
+    text
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bartizan_abi::Errno;
 use bartizan_sentry::kernel::sysv::{IpcLimits, IpcNamespace};
-use bartizan_sentry::kernel::{CurrentTask, Kernel, Setting, Settings, UtsNames};
+use bartizan_sentry::kernel::{CurrentTask, Kernel, Setting, Settings, UserNamespace, UtsNames};
 use bartizan_sentry::vfs::OpenRequest;
 
 use super::System;
@@ -87,6 +87,30 @@ pub fn name(
         system: system.clone(),
         initial: |kernel| Arc::clone(kernel.uts()),
         of_task: |task| task.uts(),
+        access: Arc::new(access),
+    }
+}
+
+/// The IPC objects that somebody sees.
+pub struct IpcView {
+    /// Those of this namespace.
+    pub namespace: Arc<IpcNamespace>,
+    /// What their owners are called.
+    pub ids: UserNamespace,
+}
+
+/// What `show` tells of the objects of the opener's IPC namespace.
+pub fn seen_objects(system: &System, show: fn(&IpcView) -> String) -> impl Content + use<> {
+    let access = Access::<IpcView> {
+        show: Box::new(move |view| show(view).into_bytes()),
+        store: Box::new(|_, _| Err(Errno::EIO)),
+    };
+    Variable {
+        system: system.clone(),
+        initial: |kernel| {
+            Arc::new(IpcView { namespace: Arc::clone(kernel.ipc()), ids: UserNamespace::default() })
+        },
+        of_task: |task| Arc::new(IpcView { namespace: task.ipc(), ids: task.user_namespace() }),
         access: Arc::new(access),
     }
 }

@@ -7,6 +7,7 @@ use bartizan_abi::Errno;
 use super::copy::{Extent, Relation};
 use super::forest::{Forest, NO_TREE, check_types};
 use super::{Mount, MountFlags, MountNamespace, Path, Propagation};
+use crate::kernel::Namespace;
 use crate::vfs::{Dentry, Filesystem, FilesystemRoot};
 
 impl MountNamespace {
@@ -41,15 +42,29 @@ impl MountNamespace {
     pub fn bind(&self, path: &Path, from: &Path, recursive: bool) -> Result<Arc<Mount>, Errno> {
         self.table.change(|forest| {
             let place = self.mount_point(forest, path)?;
-            if forest.tree_of(&from.mount) != Some(self.tree) {
+            let top = if self.may_keep(from) {
+                let (filesystem, root) = (Arc::clone(from.mount.filesystem()), Arc::clone(&from.dentry));
+                forest.make(filesystem, root, b"nsfs".to_vec(), MountFlags::empty())
+            } else if forest.tree_of(&from.mount) == Some(self.tree) {
+                let extent = if recursive { Extent::Bindable } else { Extent::Single };
+                forest.copy(from.mount.id(), &from.dentry, Relation::Peer, extent)?.top
+            } else {
                 return Err(Errno::EINVAL);
-            }
-            let extent = if recursive { Extent::Bindable } else { Extent::Single };
-            let copied = forest.copy(from.mount.id(), &from.dentry, Relation::Peer, extent)?;
+            };
             let checked = check_types(&place.dentry, &from.dentry);
-            checked.inspect_err(|_| forest.discard(copied.top.id()))?;
-            forest.attach_new(copied.top, &place)
+            checked.inspect_err(|_| forest.discard(top.id()))?;
+            forest.attach_new(top, &place)
         })
+    }
+
+    /// Whether `from` is a namespace as a file, which a mount of this namespace may keep: not one of mounts that could keep this one in turn
+    /// (`mnt_ns_loop`).
+    fn may_keep(&self, from: &Path) -> bool {
+        match from.inode().ops().namespace() {
+            Some(Namespace::Mount(mounts)) => from.mount.is_detached() && mounts.identity() > self.identity(),
+            Some(_) => from.mount.is_detached(),
+            None => false,
+        }
     }
 
     /// Moves the mount whose root is `from` onto `path` (`MS_MOVE`).

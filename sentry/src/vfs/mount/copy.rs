@@ -7,6 +7,7 @@ use bartizan_abi::Errno;
 
 use super::forest::Forest;
 use super::{Mount, MountFlags, Path};
+use crate::kernel::Namespace;
 use crate::vfs::Dentry;
 
 /// What a copy is to the mount that it is made of.
@@ -94,6 +95,11 @@ impl Forest {
             return;
         }
         let mount = Arc::clone(&node.mount);
+        let kept = mount.root.inode().and_then(|inode| inode.ops().namespace());
+        if extent == Extent::All && matches!(kept, Some(Namespace::Mount(_))) {
+            // In another namespace it could be kept by what it keeps.
+            return;
+        }
         let Some((parent, dentry)) = mount.place() else { return };
         let Some(parent) = copies.get(&parent.id).cloned() else { return };
         let Some(place) = Path::new(parent, dentry) else { return };

@@ -2,7 +2,10 @@
 //! on each platform in the same run; and the bare round trip of `PTRACE_SYSEMU` to compare with.
 //!
 //! `cargo bench --bench guest` gives criterion's statistics, `cargo xtask bench` one table of medians. Both need the
-//! launcher of the release profile: `cargo build --release --examples`.
+//! launcher of the release profile: `cargo build --release --examples`. The table ends with the exits that operations take on `kvm`.
+
+#[path = "guest/exits.rs"]
+mod exits;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -171,5 +174,5 @@ fn table() -> Result<()> {
             eprintln!("{error:#}");
         }
     }
-    Ok(())
+    exits::table(BENCHMARKS)
 }

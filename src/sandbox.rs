@@ -67,6 +67,11 @@ impl Sandbox {
         self.kernel.platform().name()
     }
 
+    /// How often programs were left so far, by reason; empty where the platform does not count that.
+    pub fn exits(&self) -> Vec<(&'static str, u64)> {
+        self.kernel.platform().exits()
+    }
+
     /// The system calls that programs have made but that are not implemented, by name, with how often.
     pub fn unimplemented_calls(&self) -> Vec<(String, u64)> {
         let name = |number: u64| Sysno::from_raw(number).map_or("unknown numbers", |number| number.name());

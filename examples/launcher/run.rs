@@ -60,6 +60,9 @@ fn try_run(options: &DoOptions) -> Result<i32> {
         for (name, count) in sandbox.unimplemented_calls() {
             eprintln!("launcher: {name} is not implemented and was called {count} times");
         }
+        for (reason, count) in sandbox.exits() {
+            eprintln!("launcher: exits for {reason}: {count}");
+        }
     }
     if let Some(profile) = profile {
         // Only then have all programs ended.

@@ -79,6 +79,11 @@ pub trait Platform: Send + Sync + Debug {
     /// [`PlatformError::Exhausted`] when the host's limits are reached.
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError>;
 
+    /// How often guest code was left since the platform was made, by reason; empty where that is not counted.
+    fn exits(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// How system call sites of guests can be made faster, if they can.
     fn patcher(&self) -> Option<&dyn Patcher> {
         None

@@ -16,6 +16,7 @@
 //! Where the host has no hardware for nested page tables, see [`quirks`].
 
 mod context;
+mod counts;
 mod cpuid;
 mod descriptors;
 mod exit;
@@ -144,5 +145,9 @@ impl Platform for KvmPlatform {
 
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(KvmContext::new(&self.shared)))
+    }
+
+    fn exits(&self) -> Vec<(&'static str, u64)> {
+        self.shared.processors.exits()
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::counts::{self, Counts};
 use super::machine::Machine;
 use super::space::Runner;
 use super::stub::{Bases, Stub};
@@ -50,6 +51,8 @@ pub(super) struct Processors {
 struct State {
     free: Vec<Vcpu>,
     made: usize,
+    /// Of all that were made.
+    counts: Vec<Arc<Counts>>,
     seats: Vec<Arc<Seat>>,
     /// Where to look next for a seat to take a processor from.
     hand: usize,
@@ -92,6 +95,9 @@ impl Processors {
             if state.made < self.most {
                 let index = state.made as u64;
                 let vcpu = self.make(index, pages, tables);
+                if let Ok(vcpu) = &vcpu {
+                    state.counts.push(Arc::clone(vcpu.counts()));
+                }
                 if vcpu.is_ok() || state.made == 0 {
                     // An index that failed half-way cannot be used again.
                     state.made += usize::from(vcpu.is_ok());
@@ -118,6 +124,11 @@ impl Processors {
         let bases = if self.machine.features().fsgsbase { Bases::ByStub } else { Bases::ByHost };
         let stub = Stub::new(index, bases, pages, tables)?;
         Vcpu::new(fd, &self.machine, stub).map_err(exhausted)
+    }
+
+    /// How often guest code was left, by reason.
+    pub(super) fn exits(&self) -> Vec<(&'static str, u64)> {
+        counts::sum(self.state.lock().counts.iter().map(|counts| &**counts))
     }
 
     /// Whether a context that was kicked should let others have its processor.

@@ -16,6 +16,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 
+use super::counts::{Counts, Reason};
 use super::descriptors::{
     GATE_SIZE, GATES, GDT_ENTRIES, KERNEL_CODE, KERNEL_DATA, TASK_STATE, TSS_SIZE, USER_CODE, USER_CODE_32,
     USER_DATA,
@@ -68,6 +69,7 @@ pub(super) struct Vcpu {
     known: (u64, u64),
     /// Segment selectors that are loaded, if that is known.
     selectors: Option<u64>,
+    counts: Arc<Counts>,
 }
 
 impl Vcpu {
@@ -81,6 +83,7 @@ impl Vcpu {
             in_ring_0: false,
             known: (0, 0),
             selectors: None,
+            counts: Arc::default(),
         };
         vcpu.set_up()?;
         Ok(vcpu)
@@ -139,6 +142,11 @@ impl Vcpu {
             unsafe { libc::ioctl(self.fd.as_raw_fd(), SET_DEVICE_ATTRIBUTE, &raw const attribute) };
     }
 
+    /// How often guest code was left here.
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
     /// The byte that makes `KVM_RUN` return at once; valid as long as this value.
     pub(super) fn immediate_exit(&mut self) -> *const AtomicU8 {
         (&raw const self.fd.get_kvm_run().immediate_exit).cast()
@@ -162,6 +170,18 @@ impl Vcpu {
             call: "setting the system registers of a virtual processor",
             source,
         })?;
+        let stop = self.run_to_stop(registers, space, generation, kick)?;
+        self.counts.add(Reason::of(stop));
+        Ok(stop)
+    }
+
+    fn run_to_stop(
+        &mut self,
+        registers: &mut Registers,
+        space: &Space,
+        generation: u64,
+        kick: &Kick,
+    ) -> Result<Stop, PlatformError> {
         loop {
             match self.fd.run() {
                 Ok(VcpuExit::Hlt) => {
@@ -180,6 +200,7 @@ impl Vcpu {
                     if let Some(stop) = self.interrupted(registers, kick)? {
                         return Ok(stop);
                     }
+                    self.counts.add(Reason::Interruption);
                 }
                 Err(error) if error.errno() == libc::EFAULT => {
                     self.store_user(registers)?;

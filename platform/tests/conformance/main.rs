@@ -5,6 +5,7 @@
 mod calls;
 mod code;
 mod environment;
+mod exits;
 mod faults;
 mod hostile;
 mod interrupts;
@@ -107,3 +108,9 @@ all_checks!(systrap, || bartizan_platform::systrap::SystrapPlatform::new()
     .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));
 all_checks!(kvm, || bartizan_platform::kvm::KvmPlatform::new()
     .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>));
+conformance!(
+    kvm_exits,
+    || bartizan_platform::kvm::KvmPlatform::new()
+        .map(|platform| platform as std::sync::Arc<dyn bartizan_platform::Platform>),
+    [exits::a_system_call_is_one_exit, exits::a_populated_fault_is_one_exit, exits::mapping_is_no_exit]
+);
